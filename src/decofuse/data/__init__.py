@@ -1,0 +1,1 @@
+"""Datasets: where they come from, how they pair, how they are cut into patches."""

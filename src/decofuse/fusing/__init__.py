@@ -1,0 +1,1 @@
+"""From two source images to one fused image."""

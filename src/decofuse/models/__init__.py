@@ -1,0 +1,1 @@
+"""Fusion networks: shared blocks, one file a method."""

@@ -1,0 +1,1 @@
+"""MLflow, provenance, checksums."""
