@@ -1,0 +1,69 @@
+# DecoFuse: `make reproduce` and `make test` are all that a fresh machine needs.
+
+PRESET ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?=
+bin := .venv/bin
+ready := .venv/.ready
+checked := src workflow tests benchmarks
+
+.PHONY: help setup reproduce test check format docs bench lock ui clean
+.DEFAULT_GOAL := help
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: $(ready) ## Make .venv from the locked versions
+
+$(ready): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else f"Python 3.11 is needed, found {sys.version.split()[0]} at {sys.executable}; install it, or name it: make PYTHON=/path/to/python3.11")'
+	@echo "Setting up .venv from requirements.lock: about 2 GB, some minutes."
+	@"$(PYTHON)" -m venv .venv
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -r requirements.lock
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(ready)
+	@echo "Ready. Next: make reproduce, or make test."
+
+reproduce: $(ready) ## Run a preset from data to results: make reproduce PRESET=roadscene
+	@$(bin)/decofuse config $(if $(PRESET),--preset $(PRESET)) > /dev/null
+	@echo "Reproducing $(or $(PRESET),the preset of params.yaml): results go to results/."
+	@$(bin)/snakemake $(if $(PRESET),--config preset=$(PRESET))
+	@echo "Done. Look at results/*/metrics.md and results/*/grid-*.png, or open the runs: make ui"
+
+test: $(ready) check ## Run the checks and the tests
+	@echo "Running the tests."
+	@$(bin)/pytest
+
+check: $(ready) ## Run the linters and the type checker
+	@echo "Checking format, style and types."
+	@$(bin)/ruff format --check $(checked)
+	@$(bin)/ruff check $(checked)
+	@$(bin)/snakefmt --check Snakefile workflow
+	@$(bin)/snakemake --lint
+	@$(bin)/mypy
+
+format: $(ready) ## Format all code
+	@$(bin)/ruff format $(checked)
+	@$(bin)/ruff check --fix $(checked)
+	@$(bin)/snakefmt Snakefile workflow
+
+docs: $(ready) ## Make the generated parts of the docs again
+	@$(bin)/python docs/generate.py
+
+bench: $(ready) ## Measure the claims of docs/performance.md
+	@$(bin)/python benchmarks/patches.py
+
+ui: $(ready) ## Open the tracked runs in a browser
+	@echo "Open http://127.0.0.1:5000 (stop with Ctrl-C)."
+	@$(bin)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+
+lock: ## Resolve the dependencies anew and write requirements.lock
+	@"$(PYTHON)" -m venv .lock-venv
+	@.lock-venv/bin/python -m pip install --quiet torch==2.13.0
+	@.lock-venv/bin/python -m pip install --quiet -e '.[dev]'
+	@.lock-venv/bin/python -m pip freeze --all --exclude pip --exclude-editable \
+		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' | grep -viE '^(nvidia|cuda|triton|--|-f|#)' > requirements.lock
+	@rm -r .lock-venv
+
+clean: ## Remove what tests and tools leave behind; data and results stay
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache logs

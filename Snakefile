@@ -1,0 +1,42 @@
+"""DecoFuse: from download to fused images and their numbers. This file is the table of contents."""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+import reproduction
+
+RUN = reproduction.open_run(workflow, config)
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/fuse.smk"
+include: "workflow/rules/results.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    """Every artifact of the run: a target that names the last ones alone would miss a failure in the middle."""
+    default_target: True
+    input:
+        RUN.artifacts(),
+
+
+onstart:
+    reproduction.on_start(RUN)
+
+
+onsuccess:
+    reproduction.on_end(RUN, workflow, failed=False)
+
+
+onerror:
+    reproduction.on_end(RUN, workflow, failed=True)

@@ -1,0 +1,26 @@
+"""The command line: one subcommand a stage of the workflow, and the tools around it.
+
+It is an edge: it looks methods and datasets up, chooses device and threads, opens the tracker, and hands values to
+the library, which knows nothing of it.
+"""
+
+import logging
+import sys
+
+from decofuse.cli import data, images, tools, training  # noqa: F401 - each registers its commands
+from decofuse.cli.app import app
+from decofuse.errors import UserError
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one line on stderr and status 1."""
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.INFO, "info")
+    logging.basicConfig(format="decofuse: %(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        app()
+    except UserError as error:
+        print(f"decofuse: error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

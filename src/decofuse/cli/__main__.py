@@ -1,0 +1,5 @@
+"""`python -m decofuse.cli`."""
+
+from decofuse.cli import main
+
+main()

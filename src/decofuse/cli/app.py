@@ -1,0 +1,93 @@
+"""What all subcommands share."""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decofuse import __version__
+from decofuse.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from decofuse.tracking.run import Tracker
+
+PARAMS = Path("params.yaml")
+
+app = typer.Typer(
+    help="Reproducible pipelines for decomposition-based image fusion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[
+    str, typer.Option(help="The stage's parameters as JSON; left out: taken from params.yaml.", show_default=False)
+]
+Threads = Annotated[int, typer.Option(help="CPU threads to use.", min=1)]
+Manifest = Annotated[Path, typer.Option(help="Manifest of the dataset.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def settings_of(given: str, pick: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any]:
+    """The slice of a stage as {dotted key: value}: as given, or picked from params.yaml.
+
+    Raises:
+        UserError: it is no JSON object, or params.yaml is wrong.
+    """
+    if given:
+        try:
+            values = json.loads(given)
+        except json.JSONDecodeError as error:
+            raise UserError(f"--settings: expected a JSON object, found {given[:40]!r} ({error.msg})") from error
+        if not isinstance(values, dict):
+            raise UserError(f"--settings: expected a JSON object, found {given[:40]!r}")
+        return values
+    from decofuse import config, stages
+
+    try:
+        return pick(stages.resolve(config.load(PARAMS)), *names)
+    except (KeyError, StopIteration) as error:
+        raise UserError(f"{PARAMS}: nothing there for {' '.join(names)}; name it under train, test or run") from error
+
+
+@contextlib.contextmanager
+def tracked(
+    name: str, params: Mapping[str, Any], inputs: Sequence[Path] = (), resume: Path | None = None
+) -> Iterator["Tracker"]:
+    """Run a stage below a tracker of its own."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+    from decofuse.tracking.run import Tracker
+
+    with Tracker(name, params, inputs, resume) as tracker:
+        yield tracker
+
+
+def choose_device(name: str, threads: int) -> "torch.device":
+    """Choose the device and the number of threads: here and nowhere else.
+
+    Raises:
+        UserError: `name` is cuda, and there is none.
+    """
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: expected a CUDA device, found none; set device: auto or cpu in params.yaml")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,87 @@
+"""Subcommands that train."""
+
+import importlib
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from decofuse import stages
+from decofuse.cli.app import Settings, app, choose_device, settings_of, tracked
+from decofuse.errors import UserError
+from decofuse.models.registry import METHODS, Method
+from decofuse.settings import PhaseSettings
+
+if TYPE_CHECKING:
+    from decofuse.training.stage import Job
+
+STATES = Path("checkpoints")
+_LOG = logging.getLogger(__name__)
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="Name of the method.", show_default=False)],
+    phase: Annotated[str, typer.Argument(help="Name of its training phase.", show_default=False)],
+    patches: Annotated[Path, typer.Option(help="HDF5 patches to train on.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder that gets weights and curves.", show_default=False)],
+    start: Annotated[Path | None, typer.Option(help="Folder of the phase before; none for a first phase.")] = None,
+    settings: Settings = "",
+    save_every: Annotated[float, typer.Option(help="Seconds between two saves of the resume state.")] = 30.0,
+) -> None:
+    """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
+    entry = _phase_of(method, phase)
+    values = settings_of(settings, stages.train, method, phase)
+    device = choose_device(values["device"], values["threads"])
+    from decofuse.training.stage import train as run_stage
+
+    states = STATES / out.parent.parent.name if out.is_relative_to("results") else STATES
+    inputs = [patches, *([start / "weights.safetensors"] if start else [])]
+    run_file = states / method / f"{phase}.run"
+    with tracked(f"train {method} {phase}", values, inputs, run_file) as run:
+        job = _job(entry, method, phase, values)
+        row = run_stage(
+            job,
+            patches=patches,
+            start=start,
+            out=out,
+            states=states,
+            device=device,
+            log=run.log,
+            save_every_s=save_every,
+        )
+        for name in ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"):
+            run.artifact(out / name)
+    _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
+
+
+def _phase_of(method: str, phase: str) -> Method:
+    trained = [name for name, entry in METHODS.items() if entry.phases]
+    if method not in trained:
+        raise UserError(f"train: expected a method with training ({', '.join(trained)}), found {method!r}")
+    if phase not in METHODS[method].phases:
+        raise UserError(f"train: expected a phase of {method} ({', '.join(METHODS[method].phases)}), found {phase!r}")
+    return METHODS[method]
+
+
+def _job(entry: Method, method: str, phase: str, values: dict[str, Any]) -> "Job":
+    from decofuse.training.stage import Job
+
+    section: type[PhaseSettings] = entry.settings.model_fields[phase].annotation  # type: ignore[assignment]
+    settings = section.model_validate_json(json.dumps(values[f"methods.{method}.{phase}"]))
+    own = set(section.model_fields) - set(PhaseSettings.model_fields) - {"weights"}
+    module = importlib.import_module(entry.module)
+    return Job(
+        method=method,
+        phase=phase,
+        build=getattr(module, entry.network),
+        network=values[f"methods.{method}.network"],
+        declaration=module.PHASES[phase],
+        options={name: getattr(settings, name) for name in own},
+        weights=settings.weights.model_dump(),  # type: ignore[attr-defined]
+        settings=settings,
+        seed=values["seed"],
+        code=values[f"code.train.{method}"],
+    )

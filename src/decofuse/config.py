@@ -1,0 +1,220 @@
+"""params.yaml: its model, and how defaults, preset and params.yaml become one set of parameters.
+
+Later wins: defaults of the models (the published settings), then workflow/presets/<preset>.yaml, then params.yaml.
+"""
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Discriminator, Field, ValidationError, create_model, model_validator
+
+from decofuse.data.registry import DATASETS
+from decofuse.errors import UserError
+from decofuse.models.registry import METHODS, MethodSettings
+from decofuse.settings import EvaluationSettings, PatchSettings, ScenesSettings, Section
+
+PRESETS = Path("workflow/presets")
+
+
+class Scenes(ScenesSettings):
+    """A dataset of procedural street scenes."""
+
+    kind: Literal["scenes"] = Field(description="generated street scenes")
+
+
+class Folder(Section):
+    """A dataset of your own: a folder with visible/ and infrared/ (source_a/ and source_b/ for other tasks)."""
+
+    kind: Literal["folder"] = Field(description="a folder of images")
+    path: str = Field(
+        description="the folder, absolute or relative to the project; labels/ and splits.csv are optional"
+    )
+    task: Literal["infrared-visible", "medical", "multi-exposure", "multi-focus"] = Field(
+        "infrared-visible", description="names the sub-folders of the two sources"
+    )
+    classes: int = Field(0, ge=0, le=255, description="number of label classes; 0 without labels")
+
+
+Dataset = Annotated[Scenes | Folder, Discriminator("kind")]
+
+_SECTIONS: dict[str, Any] = {name: (method.settings, method.settings()) for name, method in METHODS.items()}
+Methods = create_model("Methods", __base__=Section, __doc__="One section a registered method.", **_SECTIONS)
+
+
+class Params(Section):
+    """All parameters of a run."""
+
+    preset: str = Field("demo", description="name of the overlay in workflow/presets")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    threads: int = Field(2, ge=1, description="CPU threads of one training; part of what makes weights bit-identical")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one, else the CPU")
+    train: str = Field("scenes", description="dataset whose train split is trained on, and val split validated on")
+    test: tuple[str, ...] = Field(("scenes",), description="datasets whose test splits are fused and evaluated")
+    run: tuple[str, ...] = Field(tuple(METHODS), description="methods that take part")
+    grid_rows: int = Field(4, ge=1, le=20, description="pairs shown in the picture grid of each test dataset")
+    datasets: dict[str, Dataset] = Field({}, description="generated datasets and your own; public ones need no section")
+    patches: PatchSettings = PatchSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    methods: Methods = Methods()
+
+    def method(self, name: str) -> MethodSettings:
+        """The section of a method."""
+        settings: MethodSettings = getattr(self.methods, name)
+        return settings
+
+    def task(self, dataset: str) -> str:
+        """The task that a dataset is for."""
+        declared = self.datasets.get(dataset)
+        if declared is None:
+            return DATASETS[dataset].task
+        return declared.task if isinstance(declared, Folder) else "infrared-visible"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        for name in self.datasets:
+            _require(bool(re.fullmatch(r"[a-z0-9_-]+", name)), f"datasets.{name}", "letters a-z, digits, - and _ only")
+            _require(name not in DATASETS, f"datasets.{name}", "is the name of a public dataset; choose another")
+        known = sorted({*self.datasets, *DATASETS})
+        _known(self.train, known, "train")
+        for name in self.test:
+            _known(name, known, "test")
+        for name in self.run:
+            _known(name, list(METHODS), "run")
+            for dataset in (self.train, *self.test) if METHODS[name].phases else self.test:
+                _require(
+                    self.task(dataset) in METHODS[name].tasks,
+                    "run",
+                    f"{name} does not serve {self.task(dataset)}, the task of {dataset}; "
+                    f"it serves {', '.join(METHODS[name].tasks)}",
+                )
+        scenes = self.datasets.get(self.train)
+        if isinstance(scenes, Scenes):
+            _require(
+                self.patches.size <= min(scenes.height, scenes.width),
+                "patches.size",
+                f"{self.patches.size} is larger than the {scenes.height}x{scenes.width} images of {self.train}",
+            )
+        return self
+
+
+def load(path: Path, preset: str | None = None, presets: Path | None = None) -> Params:
+    """Read params.yaml and the preset that it (or `preset`) names.
+
+    Args:
+        path: params.yaml.
+        preset: name that takes the place of the file's own `preset`.
+        presets: folder of the presets; `workflow/presets` beside params.yaml when left out.
+
+    Raises:
+        UserError: a file is missing or is no YAML mapping, a key is unknown, a value has the wrong type, or values
+            do not go together; the line names file and key path.
+    """
+    own = _read(path)
+    name = preset or own.get("preset", "demo")
+    folder = presets or path.parent / PRESETS
+    overlay_path = folder / f"{name}.yaml"
+    if not overlay_path.is_file():
+        found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
+        raise UserError(f"{path}: preset: expected one of {found}, found {name!r}")
+    overlay = _read(overlay_path)
+    merged = _overlay(overlay, {**own, "preset": name})
+    try:
+        return Params.model_validate_json(json.dumps(merged))
+    except ValidationError as error:
+        raise UserError(_explain(error, ((path, own), (overlay_path, overlay)))) from error
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of params.yaml and of the presets, for editors to complete and check."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-4 as a number, as YAML 1.2 does, and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise UserError(f"{path}: expected a parameter file, found {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: expected YAML, found{where}: {getattr(error, 'problem', error)}") from error
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {type(value).__name__}")
+    return value or {}
+
+
+def _overlay(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: _overlay(below.get(key), value) for key, value in above.items()}}
+    return above
+
+
+def _explain(error: ValidationError, files: tuple[tuple[Path, dict[str, Any]], ...]) -> str:
+    """One line for the first error: file, key path, what was expected, what was found."""
+    first = error.errors()[0]
+    # Below datasets.NAME pydantic's location holds the kind of the dataset, which is no key of the file.
+    keys = [str(key) for i, key in enumerate(first["loc"]) if not (first["loc"][0] == "datasets" and i == 2)]
+    path = ".".join(keys)
+    where = next((file for file, values in files if _holds(values, keys)), files[0][0])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(keys[-1], _siblings(keys[:-1]), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: {path}: unknown key{hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "value_error" or first["type"] == "missing" else f", found {first['input']!r}"
+    return f"{where}: {path + ': ' if path else ''}{message[0].lower()}{message[1:]}{found}{more}"
+
+
+def _siblings(keys: list[str]) -> list[str]:
+    model: Any = Params
+    for key in keys:
+        field = getattr(model, "model_fields", {}).get(key)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def _holds(values: Any, keys: list[str]) -> bool:
+    for key in keys:
+        if isinstance(values, list) and key.isdigit() and int(key) < len(values):
+            values = values[int(key)]
+        elif isinstance(values, dict) and key in values:
+            values = values[key]
+        else:
+            return False
+    return bool(keys)
+
+
+def _require(holds: bool, key: str, message: str) -> None:
+    if not holds:
+        raise ValueError(f"{key}: {message}")
+
+
+def _known(name: str, names: list[str], key: str) -> None:
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+    _require(name in names, key, f"no such name {name!r}; {hint}")

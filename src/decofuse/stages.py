@@ -1,0 +1,110 @@
+"""What each stage of the workflow depends on besides its input files: its slice of the parameters and its code.
+
+The workflow hands a stage its slice as one JSON object {dotted key: value}; `resolve` holds all of them, and is
+what DVC reads. Both tools therefore see the same reasons to run.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from decofuse.config import Folder, Params
+from decofuse.data.registry import DATASETS
+from decofuse.models.registry import METHODS
+from decofuse.tracking.code import digest
+
+Resolved = dict[str, Any]
+
+
+def resolve(params: Params) -> Resolved:
+    """All that decides the results of a run: parameters, declarations of the public datasets in use, code digests."""
+    used = {name: DATASETS[name] for name in {params.train, *params.test} if name in DATASETS}
+    return {
+        **params.model_dump(mode="json"),
+        "public": {name: asdict(dataset) for name, dataset in sorted(used.items())},
+        "code": {
+            "download": digest(["decofuse.data.download"]),
+            "dataset": digest(["decofuse.data.prepare"]),
+            "scenes": digest(["decofuse.data.scenes", "decofuse.data.prepare"]),
+            "patches": digest(["decofuse.data.patches"]),
+            "train": {name: digest(["decofuse.training.stage", METHODS[name].module]) for name in _trained(params)},
+            "generate": {
+                name: digest(["decofuse.fusing.fuse", "decofuse.fusing.network", METHODS[name].module])
+                for name in params.run
+            },
+            "evaluate": digest(["decofuse.evaluation"]),
+            "table": digest(["decofuse.tables"]),
+            "grid": digest(["decofuse.grid"]),
+        },
+    }
+
+
+def download(resolved: Resolved, archive: str) -> Resolved:
+    """Slice of the download of an archive, which several datasets may share."""
+    owner = next(name for name, entry in resolved["public"].items() if archive_name(entry["repository"]) == archive)
+    return _pick(resolved, [f"public.{owner}.repository", "code.download"])
+
+
+def dataset(resolved: Resolved, name: str) -> Resolved:
+    """Slice of the stage that makes a dataset's images and manifest."""
+    if name in resolved["public"]:
+        return _pick(resolved, [f"public.{name}", "code.dataset"])
+    kind = resolved["datasets"][name]["kind"]
+    return _pick(resolved, [f"datasets.{name}", "code.scenes" if kind == "scenes" else "code.dataset"])
+
+
+def patches(resolved: Resolved) -> Resolved:
+    """Slice of the stage that cuts training patches."""
+    return _pick(resolved, ["patches", "code.patches"])
+
+
+def train(resolved: Resolved, method: str, phase: str) -> Resolved:
+    """Slice of one training phase of a method."""
+    section = f"methods.{method}"
+    keys = ["seed", "threads", "device", f"{section}.network", f"{section}.{phase}", f"code.train.{method}"]
+    return _pick(resolved, keys)
+
+
+def generate(resolved: Resolved, method: str) -> Resolved:
+    """Slice of the stage that fuses a test split."""
+    return _pick(resolved, ["threads", "device", f"methods.{method}.fuse", f"code.generate.{method}"])
+
+
+def evaluate(resolved: Resolved) -> Resolved:
+    """Slice of the stage that scores fused images."""
+    return _pick(resolved, ["evaluation", "code.evaluate"])
+
+
+def table(resolved: Resolved) -> Resolved:
+    """Slice of the stage that gathers all scores."""
+    return _pick(resolved, ["code.table"])
+
+
+def grid(resolved: Resolved) -> Resolved:
+    """Slice of the stage that draws the picture grid."""
+    return _pick(resolved, ["grid_rows", "code.grid"])
+
+
+def archive_name(repository: str) -> str:
+    """File name, without suffix, under which the archive of a repository (owner/name/branch) is kept."""
+    return repository.replace("/", "-")
+
+
+def own_folder(params: Params, name: str) -> str | None:
+    """Folder of a dataset that lies on this machine already; None for a generated or downloaded one."""
+    section = params.datasets.get(name)
+    return section.path if isinstance(section, Folder) else None
+
+
+def _trained(params: Params) -> list[str]:
+    return [name for name in params.run if METHODS[name].phases]
+
+
+def _pick(resolved: Resolved, keys: Iterable[str]) -> Resolved:
+    picked = {}
+    for key in keys:
+        value: Any = resolved
+        for part in key.split("."):
+            value = value[part]
+        picked[key] = value
+    return picked

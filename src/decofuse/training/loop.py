@@ -1,0 +1,233 @@
+"""The training loop: one for every method and phase. It knows no method, no file format and no tracker."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from decofuse.errors import UserError
+from decofuse.settings import PhaseSettings
+from decofuse.training.checkpoint import ResumeState
+from decofuse.training.optimiser import PartOptimizer, learning_rate
+from decofuse.training.seeding import epoch_order
+
+_LOG = logging.getLogger(__name__)
+
+Terms = Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]]
+Row = dict[str, float]
+
+
+class Patches(Protocol):
+    """Training patches with random access."""
+
+    def __len__(self) -> int:
+        """Number of patches."""
+        ...
+
+    def batch(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """Patches by index: source name to N x 1 x P x P float32 in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained.
+
+    Attributes:
+        network: all parts, on its device, the untrained ones frozen.
+        terms: loss terms of a batch, unweighted.
+        weights: weight of each term; the loss is their weighted sum.
+        settings: epochs, batch size, optimiser, schedule.
+        train: patches trained on.
+        val: patches validated on after each epoch; may be empty.
+        place: what the order of samples depends on besides the epoch: (seed, method, phase).
+        epochs_before: for each part, epochs in which earlier phases trained it.
+    """
+
+    network: nn.Module
+    terms: Terms
+    weights: Mapping[str, float]
+    settings: PhaseSettings
+    train: Patches
+    val: Patches
+    place: tuple[int | str, ...]
+    epochs_before: Mapping[str, int]
+
+
+def run(
+    task: Task,
+    optimizer: PartOptimizer,
+    resume: ResumeState,
+    log: Callable[[int, Row], None],
+    save_every_s: float = 30.0,
+) -> list[Row]:
+    """Train to the end from wherever `resume` stands, and return one row of means an epoch.
+
+    The weights and the rows do not depend on whether, when and how often the training was interrupted.
+
+    Args:
+        task: what is to be trained; `task.network` holds the result.
+        optimizer: optimiser of the trained parts, moments of earlier phases loaded.
+        resume: where the unfinished state is kept; the caller holds its lock.
+        log: called with (step, values) after each step: loss terms, learning rates, gradient norms, patches a second.
+        save_every_s: seconds between two saves of the state.
+
+    Raises:
+        UserError: the loss or a gradient is not finite; the last good state is kept.
+    """
+    position = _Position.restore(task, optimizer, resume)
+    saved_at = time.monotonic()
+    bar = tqdm(total=task.settings.epochs * _steps(task), initial=position.step, disable=None, dynamic_ncols=True)
+    bar.set_description(f"{task.place[-1]}")
+    with bar:
+        while position.epoch < task.settings.epochs:
+            rates = _rates(task, optimizer, position.epoch)
+            optimizer.set_rates(rates)
+            for batch in _batches(task, position):
+                started = time.perf_counter()
+                values = _step(task, optimizer, batch, position.step, resume)
+                position.add(values)
+                speed = len(next(iter(batch.values()))) / (time.perf_counter() - started)
+                log(position.step, {**values, **{f"lr.{k}": v for k, v in rates.items()}, "patches_per_s": speed})
+                bar.update()
+                bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+                if time.monotonic() - saved_at > save_every_s:
+                    resume.save(position.state(task, optimizer))
+                    saved_at = time.monotonic()
+            row = position.finish_epoch(rates, validate(task))
+            log(position.step, {key: value for key, value in row.items() if key.startswith("val.")})
+            resume.save(position.state(task, optimizer))
+            saved_at = time.monotonic()
+            if bar.disable:
+                _report(task, position)
+    return position.rows
+
+
+def validate(task: Task) -> Row:
+    """Mean loss terms over the validation patches as `val.<term>`; empty without any."""
+    totals: Row = {}
+    with torch.no_grad():
+        for first in range(0, len(task.val), task.settings.batch_size):
+            indices = np.arange(first, min(first + task.settings.batch_size, len(task.val)))
+            batch = _to_device(task.val.batch(indices), task.network)
+            for name, value in _loss(task, batch).items():
+                totals[name] = totals.get(name, 0.0) + value.item() * len(indices)
+    return {f"val.{name}": value / len(task.val) for name, value in totals.items()}
+
+
+def _report(task: Task, position: "_Position") -> None:
+    """A line an epoch where there is no terminal for a bar."""
+    row = position.rows[-1]
+    validation = f", validation {row['val.loss']:.4f}" if "val.loss" in row else ""
+    _LOG.info(
+        "%s: epoch %d of %d, loss %.4f%s", task.place[-1], position.epoch, task.settings.epochs, row["loss"], validation
+    )
+
+
+class _Position:
+    """How far the training has come, and the sums of the epoch under way."""
+
+    def __init__(self, epoch: int = 0, step: int = 0, sums: Row | None = None, rows: list[Row] | None = None) -> None:
+        self.epoch = epoch
+        self.step = step
+        self.sums = sums or {}
+        self.rows = rows or []
+
+    @classmethod
+    def restore(cls, task: Task, optimizer: PartOptimizer, resume: ResumeState) -> "_Position":
+        state = resume.load()
+        if state is None:
+            return cls()
+        task.network.load_state_dict(state["network"])
+        optimizer.load_tensors(state["optimizer"])
+        return cls(state["epoch"], state["step"], state["sums"], state["rows"])
+
+    def state(self, task: Task, optimizer: PartOptimizer) -> dict[str, Any]:
+        return {
+            "network": task.network.state_dict(),
+            "optimizer": optimizer.tensors(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "rows": self.rows,
+        }
+
+    def add(self, values: Row) -> None:
+        self.step += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.sums["steps"] = self.sums.get("steps", 0) + 1
+
+    def finish_epoch(self, rates: Row, validation: Row) -> Row:
+        steps = self.sums.pop("steps")
+        means = {name: value / steps for name, value in self.sums.items()}
+        self.epoch += 1
+        self.rows.append(
+            {"epoch": self.epoch, **means, **{f"lr.{part}": rate for part, rate in rates.items()}, **validation}
+        )
+        self.sums = {}
+        return self.rows[-1]
+
+
+def _steps(task: Task) -> int:
+    return math.ceil(len(task.train) / task.settings.batch_size)
+
+
+def _rates(task: Task, optimizer: PartOptimizer, epoch: int) -> Row:
+    return {
+        part: learning_rate(task.settings.optimizer, task.settings.schedule, task.epochs_before.get(part, 0) + epoch)
+        for part in optimizer.parts
+    }
+
+
+def _batches(task: Task, position: _Position) -> Iterator[dict[str, Tensor]]:
+    """The rest of the epoch's batches, the next one read while the current one is computed."""
+    order = epoch_order(len(task.train), *task.place, position.epoch)
+    size = task.settings.batch_size
+    first = position.step - position.epoch * _steps(task)
+    chunks = [order[start : start + size] for start in range(first * size, len(order), size)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(task.train.batch, chunk) for chunk in chunks[:1]]
+        for chunk in [*chunks[1:], None]:
+            if not coming:
+                return
+            batch = coming.pop().result()
+            if chunk is not None:
+                coming.append(reader.submit(task.train.batch, chunk))
+            yield _to_device(batch, task.network)
+
+
+def _to_device(batch: Mapping[str, NDArray[np.float32]], network: nn.Module) -> dict[str, Tensor]:
+    device = next(network.parameters()).device
+    return {source: torch.from_numpy(values).to(device, non_blocking=True) for source, values in batch.items()}
+
+
+def _loss(task: Task, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    terms = task.terms(task.network, batch)
+    return {"loss": torch.stack([task.weights[name] * term for name, term in terms.items()]).sum(), **terms}
+
+
+def _step(task: Task, optimizer: PartOptimizer, batch: Mapping[str, Tensor], step: int, resume: ResumeState) -> Row:
+    optimizer.adam.zero_grad(set_to_none=True)
+    values = _loss(task, batch)
+    values["loss"].backward()  # type: ignore[no-untyped-call]
+    norms = {f"gradient_norm.{part}": norm for part, norm in optimizer.clip().items()}
+    row = {name: value.item() for name, value in {**values, **norms}.items()}
+    wrong = next((name for name, value in row.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        kept = f"the state of an earlier step is kept in {resume.folder}" if resume.path.exists() else "nothing is kept"
+        raise UserError(
+            f"training {'.'.join(map(str, task.place[1:]))}: {wrong} is {row[wrong]} at step {step + 1}, "
+            f"expected a finite number; {kept}; try a lower learning rate"
+        )
+    optimizer.adam.step()
+    return row

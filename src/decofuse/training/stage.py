@@ -1,0 +1,160 @@
+"""The training stage: from patches (and the weights of the phase before) to published weights."""
+
+import csv
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from decofuse.data.patch_file import PatchDataset
+from decofuse.files import sha256, write_json, write_text
+from decofuse.models.method import Phase
+from decofuse.settings import PhaseSettings
+from decofuse.training.checkpoint import (
+    OPTIMIZER,
+    WEIGHTS,
+    Provenance,
+    ResumeState,
+    fill_network,
+    load_weights,
+    save_weights,
+)
+from decofuse.training.loop import Row, Task, run
+from decofuse.training.optimiser import PartOptimizer
+from decofuse.training.seeding import seed_for
+
+
+@dataclass(frozen=True)
+class Job:
+    """One phase of one method.
+
+    Attributes:
+        method: name of the method.
+        phase: name of the phase.
+        build: network class or builder; called with `network` as keyword arguments.
+        network: size of the network.
+        declaration: which parts train, which losses, which phase comes before.
+        options: further keyword arguments of the declaration's `terms`.
+        weights: weight of each loss term.
+        settings: epochs, batch size, optimiser, schedule.
+        seed: seed of the run.
+        code: digest of the code that runs; a resume state of other code is not used.
+    """
+
+    method: str
+    phase: str
+    build: Callable[..., nn.Module]
+    network: dict[str, Any]
+    declaration: Phase
+    options: Mapping[str, Any]
+    weights: Mapping[str, float]
+    settings: PhaseSettings
+    seed: int
+    code: str
+
+
+def train(
+    job: Job,
+    *,
+    patches: Path,
+    start: Path | None,
+    out: Path,
+    states: Path,
+    device: torch.device,
+    log: Callable[[int, Row], None],
+    save_every_s: float = 30.0,
+) -> Row:
+    """Train one phase and publish weights, optimiser state, curves and a summary in `out`.
+
+    Args:
+        job: what to train.
+        patches: HDF5 patches.
+        start: folder published by the phase before; None for a first phase.
+        out: folder that gets weights.safetensors, optimizer.safetensors, history.csv and metrics.json.
+        states: folder of resume states; the own one is named after a digest of all that decides the result.
+        device: where to compute.
+        log: see `decofuse.training.loop.run`.
+        save_every_s: seconds between two saves of the resume state.
+
+    Returns:
+        The last epoch's row.
+
+    Raises:
+        UserError: the patches or the weights do not fit, or the training diverged.
+    """
+    resume = ResumeState(states / job.method / job.phase / _digest(job, patches, start))
+    with resume.lock():
+        network = _network(job).to(device)
+        epochs_before = _start(job, network, start) if start else {}
+        for name, part in network.named_children():
+            part.requires_grad_(name in job.declaration.trains)
+        optimizer = PartOptimizer(network, job.declaration.trains, job.settings.optimizer)
+        if start:
+            optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, job.declaration.previous)[0])
+        with PatchDataset(patches, ("train",)) as training, PatchDataset(patches, ("val",)) as val:
+            task = Task(
+                network=network,
+                terms=functools.partial(job.declaration.terms, **job.options),
+                weights=job.weights,
+                settings=job.settings,
+                train=training,
+                val=val,
+                place=(job.seed, job.method, job.phase),
+                epochs_before=epochs_before,
+            )
+            rows = run(task, optimizer, resume, log, save_every_s)
+        epochs = dict(epochs_before)
+        for trained in job.declaration.trains:
+            epochs[trained] = epochs.get(trained, 0) + job.settings.epochs
+        _publish(job, network=network, optimizer=optimizer, epochs=epochs, rows=rows, out=out)
+    resume.remove()
+    return rows[-1]
+
+
+def _network(job: Job) -> nn.Module:
+    """A fresh network whose weights depend on (seed, method) alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(job.seed, job.method, "initial weights"))
+        return job.build(**job.network)
+
+
+def _start(job: Job, network: nn.Module, start: Path) -> dict[str, int]:
+    tensors, before = load_weights(start / WEIGHTS, job.method, job.declaration.previous)
+    fill_network(network, tensors, start / WEIGHTS)
+    return before.epochs
+
+
+def _digest(job: Job, patches: Path, start: Path | None) -> str:
+    inputs = [patches, *([start / WEIGHTS, start / OPTIMIZER] if start else [])]
+    everything = {
+        "network": job.network,
+        "options": dict(job.options),
+        "weights": dict(job.weights),
+        "settings": job.settings.model_dump(),
+        "seed": job.seed,
+        "code": job.code,
+        "threads": torch.get_num_threads(),
+        "inputs": [sha256(path) for path in inputs],
+    }
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _publish(
+    job: Job, *, network: nn.Module, optimizer: PartOptimizer, epochs: dict[str, int], rows: list[Row], out: Path
+) -> None:
+    provenance = Provenance(job.method, job.phase, job.network, epochs)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[-1]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "history.csv", table.getvalue())
+    write_json(out / "metrics.json", {name: value for name, value in rows[-1].items() if not name.startswith("lr.")})
+    save_weights(out / OPTIMIZER, optimizer.tensors(), provenance)
+    save_weights(out / WEIGHTS, network.state_dict(), provenance)

@@ -1,0 +1,227 @@
+"""What the rules ask: parameters, paths and slices of one run, frozen when it starts."""
+
+import csv
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import versioning
+
+from decofuse import config as model
+from decofuse import stages
+from decofuse.data.registry import DATASETS
+from decofuse.errors import UserError
+from decofuse.files import write_text
+from decofuse.models.registry import METHODS
+from decofuse.tracking.run import PARENT_RUN, close_reproduction, open_reproduction
+
+FROZEN = "DECOFUSE_FROZEN"
+STATE = Path(".snakemake/decofuse")
+
+
+class Run:
+    """Parameters of one run, as the rules need them."""
+
+    def __init__(self, resolved: stages.Resolved) -> None:
+        """Args: resolved: see `decofuse.stages.resolve`."""
+        self.resolved = resolved
+        plain = {key: value for key, value in resolved.items() if key not in ("public", "code")}
+        self.params = model.Params.model_validate_json(json.dumps(plain))
+        self.preset = self.params.preset
+        self.used = sorted({self.params.train, *self.params.test})
+        self.trained = [name for name in self.params.run if METHODS[name].phases]
+
+    def settings(self, stage: str, *names: str) -> str:
+        """A stage's slice as one JSON string: Snakemake compares params as a set of values."""
+        return json.dumps(getattr(stages, stage)(self.resolved, *names), sort_keys=True)
+
+    def all_settings(self) -> str:
+        """Everything, for the rule that writes it down."""
+        return json.dumps(self.resolved, sort_keys=True)
+
+    def artifacts(self) -> list[str]:
+        """Every file that the run makes."""
+        root = f"results/{self.preset}"
+        files = [f"{root}/params.yaml"]
+        files += sorted({archive for name in self.used for archive in self.archive(name)})
+        files += [f"data/{name}/{file}" for name in self.used for file in ("manifest.csv", "pairing.json")]
+        for method in self.trained:
+            files.append(f"{root}/patches.h5")
+            for phase in METHODS[method].phases:
+                files += [f"{root}/training/{method}/{phase}/{name}" for name in _TRAINED]
+        for dataset in self.params.test:
+            files.append(f"{root}/grid-{dataset}.png")
+            for method in self.params.run:
+                files += [f"{root}/fused/{dataset}/{method}/{name}" for name in _FUSED]
+        return [*dict.fromkeys(files), *(f"{root}/metrics.{suffix}" for suffix in ("csv", "json", "md"))]
+
+    def parameter_files(self) -> list[str]:
+        """Everything that decides `results/{preset}/params.yaml`."""
+        code = sorted(path.as_posix() for path in Path("src/decofuse").rglob("*.py"))
+        return ["params.yaml", f"workflow/presets/{self.preset}.yaml", *code]
+
+    def url(self, archive: str) -> str:
+        """Address of an archive."""
+        return next(
+            DATASETS[name].url
+            for name, entry in self.resolved["public"].items()
+            if entry["repository"] and stages.archive_name(entry["repository"]) == archive
+        )
+
+    def archive(self, dataset: str) -> list[str]:
+        """The archive that a dataset is extracted from, if it is downloaded."""
+        repository = self.resolved["public"].get(dataset, {}).get("repository")
+        return [f"data/archives/{stages.archive_name(repository)}.zip"] if repository else []
+
+    def splits(self, dataset: str) -> list[str]:
+        """The committed split file of a public dataset, if it has one."""
+        path = f"workflow/splits/{dataset}.csv"
+        return [path] if dataset in self.resolved["public"] and Path(path).is_file() else []
+
+    def own_files(self, dataset: str) -> list[str]:
+        """The files of a dataset that was put in place by hand."""
+        folder = self._own_folder(dataset)
+        if folder is None:
+            return []
+        return sorted(path.as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+    def own_folders(self, dataset: str) -> list[str]:
+        """The folder of such a dataset: DVC depends on it as a whole."""
+        folder = self._own_folder(dataset)
+        return [] if folder is None else [folder]
+
+    def previous_phase(self, preset: str, method: str, phase: str) -> list[str]:
+        """Weights and moments that a phase starts from."""
+        phases = METHODS[method].phases
+        before = phases[: phases.index(phase)][-1:]
+        return [
+            f"results/{preset}/training/{method}/{name}/{part}.safetensors"
+            for name in before
+            for part in ("weights", "optimizer")
+        ]
+
+    def weights(self, preset: str, method: str) -> list[str]:
+        """Weights of a method's last phase, if it has any."""
+        return [f"results/{preset}/training/{method}/{p}/weights.safetensors" for p in METHODS[method].phases[-1:]]
+
+    def fused_images(self, preset: str, dataset: str, method: str) -> list[str]:
+        """The folders for which an index of fused images stands."""
+        return [f"results/{preset}/fused/{dataset}/{method}/{name}" for name in ("images", "luma")]
+
+    def all_scores(self, preset: str) -> list[str]:
+        """Scores of every method on every test dataset."""
+        return [
+            f"results/{preset}/fused/{dataset}/{method}/metrics.json"
+            for dataset in self.params.test
+            for method in self.params.run
+        ]
+
+    def all_indices(self, preset: str, dataset: str) -> list[str]:
+        """Fused images of every method on one test dataset."""
+        return [f"results/{preset}/fused/{dataset}/{method}/index.csv" for method in self.params.run]
+
+    def option(self, name: str, files: Sequence[str] | str) -> str:
+        """A command-line option for the folder or file of an optional input, quoted; empty without it."""
+        paths = [files] if isinstance(files, str) else list(files)
+        if not paths:
+            return ""
+        value = str(Path(paths[0]).parent) if name in ("--start", "--weights") else paths[0]
+        return f"{name} {shlex.quote(value)}"
+
+    def _own_folder(self, dataset: str) -> str | None:
+        entry = self.resolved["public"].get(dataset)
+        if entry is not None:
+            return None if entry["repository"] else f"data/{dataset}/source"
+        section = self.resolved["datasets"][dataset]
+        return section["path"] if section["kind"] == "folder" else None
+
+
+_TRAINED = ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json")
+_FUSED = ("index.csv", "metrics.csv", "metrics.json")
+
+
+def open_run(workflow: Any, overrides: Mapping[str, Any]) -> Run:
+    """Check the parameters, freeze them for all jobs of this run, and bring Snakemake and DVC to one state.
+
+    Jobs on other nodes read the Snakefile again when they start: they get the frozen parameters, not what
+    params.yaml has become since.
+    """
+    # The commands of the rules are those of the environment that runs Snakemake.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if not workflow.is_main_process:
+        return Run(json.loads(Path(os.environ[FROZEN]).read_text()))
+    try:
+        resolved = stages.resolve(model.load(Path("params.yaml"), overrides.get("preset")))
+    except UserError as error:
+        sys.exit(f"decofuse: error: {error}")
+    text = json.dumps(resolved, sort_keys=True)
+    frozen = STATE / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    write_text(frozen, text)
+    os.environ[FROZEN] = str(frozen.absolute())
+    run = Run(resolved)
+    versioning.adopt_if_moved(run.preset)
+    _drop_broken_indices(run)
+    return run
+
+
+def on_start(run: Run) -> None:
+    """Open the tracking database and the parent run before any job starts."""
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
+    try:
+        parameters = {key: value for key, value in run.resolved.items() if key != "public"}
+        os.environ[PARENT_RUN] = open_reproduction(run.preset, parameters, _parent_file(run))
+    except Exception as error:  # tracking must not stop the run
+        print(f"decofuse: warning: the run is not tracked: {error}", file=sys.stderr)
+        del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def on_end(run: Run, workflow: Any, failed: bool) -> None:
+    """Close the parent run and record in DVC what Snakemake holds for done."""
+    root = Path("results") / run.preset
+    if "MLFLOW_TRACKING_URI" in os.environ and _parent_file(run).is_file():
+        found = [path for path in (*root.glob("metrics.*"), *root.glob("grid-*.png")) if not failed]
+        try:
+            close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
+        except Exception as error:
+            print(f"decofuse: warning: the results are not tracked: {error}", file=sys.stderr)
+    versioning.record(workflow.dag, run.preset)
+
+
+def _parent_file(run: Run) -> Path:
+    return STATE / f"parent-{run.preset}"
+
+
+def _scores(path: Path) -> dict[str, float]:
+    if not path.is_file():
+        return {}
+    nested = json.loads(path.read_text())
+    return {
+        f"{dataset}.{method}.{metric}": value
+        for dataset, methods in nested.items()
+        for method, metrics in methods.items()
+        for metric, value in metrics.items()
+        if value is not None
+    }
+
+
+def _drop_broken_indices(run: Run) -> None:
+    """Delete a manifest or index that lists a missing file, so that its stage runs again."""
+    indices = [Path(f"data/{name}/manifest.csv") for name in run.used]
+    indices += [Path(path) for dataset in run.params.test for path in run.all_indices(run.preset, dataset)]
+    for index in indices:
+        if index.is_file() and (missing := _first_missing(index)):
+            print(f"decofuse: {missing} is missing: {index} will be made again", file=sys.stderr)
+            index.unlink()
+
+
+def _first_missing(index: Path) -> Path | None:
+    with index.open(newline="") as file:
+        rows = csv.DictReader(file)
+        columns = [name.removesuffix("_sha256") for name in rows.fieldnames or () if name.endswith("_sha256")]
+        files = (index.parent / row[column] for row in rows for column in columns if row[column])
+        return next((path for path in files if not path.is_file()), None)

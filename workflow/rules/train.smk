@@ -1,0 +1,42 @@
+"""Training: one rule for every phase of every method.
+
+REQUIRED INPUTS:
+
+    results/{preset}/patches.h5
+    results/{preset}/training/{method}/{previous phase}/   for all phases but a method's first
+
+OUTPUTS, in results/{preset}/training/{method}/{phase}/:
+
+    weights.safetensors     the whole network
+    optimizer.safetensors   moments that the next phase carries on
+    history.csv             losses, gradient norms and learning rates by epoch
+    metrics.json            the last epoch
+"""
+
+
+rule train:
+    """Train one phase of a method; killed at any moment, the same command goes on where it stood."""
+    input:
+        patches="results/{preset}/patches.h5",
+        start=lambda w: RUN.previous_phase(w.preset, w.method, w.phase),
+    output:
+        "results/{preset}/training/{method}/{phase}/weights.safetensors",
+        "results/{preset}/training/{method}/{phase}/optimizer.safetensors",
+        "results/{preset}/training/{method}/{phase}/history.csv",
+        "results/{preset}/training/{method}/{phase}/metrics.json",
+    params:
+        settings=lambda w: RUN.settings("train", w.method, w.phase),
+        start=lambda w, input: RUN.option("--start", input.start),
+    threads: RUN.params.threads
+    resources:
+        gpu=1,
+    log:
+        "logs/{preset}/train-{method}-{phase}.log",
+    benchmark:
+        "logs/benchmarks/{preset}/train-{method}-{phase}.tsv"
+    message:
+        "Training {wildcards.method}, phase {wildcards.phase}"
+    shell:
+        "decofuse train {wildcards.method} {wildcards.phase} --settings {params.settings:q}"
+        " --patches {input.patches:q} {params.start}"
+        " --out results/{wildcards.preset}/training/{wildcards.method}/{wildcards.phase} 2> {log:q}"
