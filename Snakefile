@@ -13,6 +13,14 @@ import reproduction
 RUN = reproduction.open_run(workflow, config)
 
 
+wildcard_constraints:
+    preset=RUN.preset,
+    dataset="[a-z0-9_-]+",
+    archive="[^/]+",
+    method="[a-z0-9_]+",
+    phase="[a-z0-9_]+",
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/fuse.smk"

@@ -1,6 +1,7 @@
 """params.yaml: overlay, refusal of what does not fit, schema."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_what_does_not_fit_is_refused_in_one_line(load, own, message):
         load(own)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_training_needs_a_train_split(tmp_path):
+    for folder in ("presets", "splits"):
+        shutil.copytree(ROOT / "workflow" / folder, tmp_path / "workflow" / folder)
+    (tmp_path / "params.yaml").write_text("train: tno")
+    with pytest.raises(UserError, match="train: expected a dataset with a train split, found tno"):
+        config.load(tmp_path / "params.yaml", "roadscene")
 
 
 def test_a_mistake_in_a_preset_names_the_preset(load):

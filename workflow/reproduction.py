@@ -189,7 +189,10 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
             close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
         except Exception as error:
             print(f"decofuse: warning: the results are not tracked: {error}", file=sys.stderr)
-    versioning.record(workflow.dag, run.preset)
+    try:
+        versioning.record(workflow.dag, run.preset)
+    except Exception as error:  # Snakemake would swallow it without a word
+        print(f"decofuse: warning: the run is not recorded in DVC: {error}", file=sys.stderr)
 
 
 def _parent_file(run: Run) -> Path:

@@ -18,6 +18,7 @@ from decofuse.models.registry import METHODS, MethodSettings
 from decofuse.settings import EvaluationSettings, PatchSettings, ScenesSettings, Section
 
 PRESETS = Path("workflow/presets")
+SPLITS = Path("workflow/splits")
 
 
 class Scenes(ScenesSettings):
@@ -123,9 +124,13 @@ def load(path: Path, preset: str | None = None, presets: Path | None = None) -> 
     overlay = _read(overlay_path)
     merged = _overlay(overlay, {**own, "preset": name})
     try:
-        return Params.model_validate_json(json.dumps(merged))
+        params = Params.model_validate_json(json.dumps(merged))
     except ValidationError as error:
         raise UserError(_explain(error, ((path, own), (overlay_path, overlay)))) from error
+    splits = path.parent / SPLITS / f"{params.train}.csv"
+    if splits.is_file() and not re.search("^train,", splits.read_text(encoding="utf-8"), re.MULTILINE):
+        raise UserError(f"{path}: train: expected a dataset with a train split, found {params.train}, which has none")
+    return params
 
 
 def schema() -> dict[str, Any]:

@@ -22,12 +22,12 @@ rule params:
         RUN.parameter_files(),
     output:
         "results/{preset}/params.yaml",
-    params:
-        settings=RUN.all_settings(),
     log:
         "logs/{preset}/params.log",
     benchmark:
         "logs/benchmarks/{preset}/params.tsv"
+    params:
+        settings=lambda w: RUN.all_settings(),
     message:
         "Writing down the parameters of {wildcards.preset}"
     shell:
@@ -38,13 +38,13 @@ rule download:
     """Download one archive, which several datasets may share."""
     output:
         "data/archives/{archive}.zip",
-    params:
-        settings=lambda w: RUN.settings("download", w.archive),
-        url=lambda w: RUN.url(w.archive),
     log:
         "logs/download/{archive}.log",
     benchmark:
         "logs/benchmarks/download/{archive}.tsv"
+    params:
+        settings=lambda w: RUN.settings("download", w.archive),
+        url=lambda w: RUN.url(w.archive),
     message:
         "Downloading {params.url}"
     shell:
@@ -60,17 +60,17 @@ rule dataset:
     output:
         "data/{dataset}/manifest.csv",
         "data/{dataset}/pairing.json",
+    log:
+        "logs/dataset/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/dataset/{dataset}.tsv"
+    threads: 2
     params:
         settings=lambda w: RUN.settings("dataset", w.dataset),
         archive=lambda w, input: RUN.option("--archive", input.archive),
         splits=lambda w, input: RUN.option("--splits", input.splits),
         dvc_deps=lambda w: RUN.own_folders(w.dataset),
         dvc_outs=lambda w: [f"data/{w.dataset}/images"],
-    threads: 2
-    log:
-        "logs/dataset/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/dataset/{dataset}.tsv"
     message:
         "Making the dataset {wildcards.dataset}"
     shell:
@@ -84,13 +84,13 @@ rule patches:
         f"data/{RUN.params.train}/manifest.csv",
     output:
         "results/{preset}/patches.h5",
-    params:
-        settings=RUN.settings("patches"),
-    threads: 2
     log:
         "logs/{preset}/patches.log",
     benchmark:
         "logs/benchmarks/{preset}/patches.tsv"
+    threads: 2
+    params:
+        settings=lambda w: RUN.settings("patches"),
     message:
         "Cutting patches for {wildcards.preset}"
     shell:

@@ -20,16 +20,16 @@ rule generate:
         weights=lambda w: RUN.weights(w.preset, w.method),
     output:
         "results/{preset}/fused/{dataset}/{method}/index.csv",
-    params:
-        settings=lambda w: RUN.settings("generate", w.method),
-        weights=lambda w, input: RUN.option("--weights", input.weights),
-        dvc_outs=lambda w: RUN.fused_images(w.preset, w.dataset, w.method),
-    resources:
-        gpu=1,
     log:
         "logs/{preset}/generate-{dataset}-{method}.log",
     benchmark:
         "logs/benchmarks/{preset}/generate-{dataset}-{method}.tsv"
+    resources:
+        gpu=1,
+    params:
+        settings=lambda w: RUN.settings("generate", w.method),
+        weights=lambda w, input: RUN.option("--weights", input.weights),
+        dvc_outs=lambda w: RUN.fused_images(w.preset, w.dataset, w.method),
     message:
         "Fusing {wildcards.dataset} with {wildcards.method}"
     shell:
@@ -46,12 +46,12 @@ rule evaluate:
     output:
         csv="results/{preset}/fused/{dataset}/{method}/metrics.csv",
         json="results/{preset}/fused/{dataset}/{method}/metrics.json",
-    params:
-        settings=RUN.settings("evaluate"),
     log:
         "logs/{preset}/evaluate-{dataset}-{method}.log",
     benchmark:
         "logs/benchmarks/{preset}/evaluate-{dataset}-{method}.tsv"
+    params:
+        settings=lambda w: RUN.settings("evaluate"),
     message:
         "Scoring {wildcards.method} on {wildcards.dataset}"
     shell:

@@ -19,12 +19,12 @@ rule table:
         csv="results/{preset}/metrics.csv",
         json="results/{preset}/metrics.json",
         markdown="results/{preset}/metrics.md",
-    params:
-        settings=RUN.settings("table"),
     log:
         "logs/{preset}/table.log",
     benchmark:
         "logs/benchmarks/{preset}/table.tsv"
+    params:
+        settings=lambda w: RUN.settings("table"),
     message:
         "Gathering the scores of {wildcards.preset}"
     shell:
@@ -39,12 +39,12 @@ rule grid:
         indices=lambda w: RUN.all_indices(w.preset, w.dataset),
     output:
         "results/{preset}/grid-{dataset}.png",
-    params:
-        settings=RUN.settings("grid"),
     log:
         "logs/{preset}/grid-{dataset}.log",
     benchmark:
         "logs/benchmarks/{preset}/grid-{dataset}.tsv"
+    params:
+        settings=lambda w: RUN.settings("grid"),
     message:
         "Drawing the picture grid of {wildcards.dataset}"
     shell:

@@ -24,16 +24,16 @@ rule train:
         "results/{preset}/training/{method}/{phase}/optimizer.safetensors",
         "results/{preset}/training/{method}/{phase}/history.csv",
         "results/{preset}/training/{method}/{phase}/metrics.json",
-    params:
-        settings=lambda w: RUN.settings("train", w.method, w.phase),
-        start=lambda w, input: RUN.option("--start", input.start),
-    threads: RUN.params.threads
-    resources:
-        gpu=1,
     log:
         "logs/{preset}/train-{method}-{phase}.log",
     benchmark:
         "logs/benchmarks/{preset}/train-{method}-{phase}.tsv"
+    threads: RUN.params.threads
+    resources:
+        gpu=1,
+    params:
+        settings=lambda w: RUN.settings("train", w.method, w.phase),
+        start=lambda w, input: RUN.option("--start", input.start),
     message:
         "Training {wildcards.method}, phase {wildcards.phase}"
     shell:

@@ -80,8 +80,8 @@ def patches(
 def _public(
     name: str, entry: dict[str, Any], archive: Path | None, splits: Path | None, out: Path, threads: int
 ) -> None:
+    from decofuse.data.dataset import Dataset
     from decofuse.data.prepare import prepare
-    from decofuse.data.registry import Dataset
 
     declared = Dataset(**{**entry, "classes": tuple(entry["classes"])})
     if declared.kind == "archive" and archive is None:
@@ -92,8 +92,8 @@ def _public(
 
 def _scenes(name: str, section: dict[str, Any], out: Path, threads: int) -> None:
     from decofuse.data.classes import MSRS
+    from decofuse.data.dataset import local
     from decofuse.data.prepare import prepare
-    from decofuse.data.registry import local
     from decofuse.data.scenes import write_scenes
     from decofuse.settings import ScenesSettings
 
@@ -105,8 +105,8 @@ def _scenes(name: str, section: dict[str, Any], out: Path, threads: int) -> None
 
 
 def _own(name: str, section: dict[str, Any], out: Path, threads: int) -> None:
+    from decofuse.data.dataset import local
     from decofuse.data.prepare import prepare
-    from decofuse.data.registry import local
 
     classes = tuple(str(index) for index in range(section["classes"]))
     prepare(local(name, section["task"], classes), Path(section["path"]), out, threads=threads)
