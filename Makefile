@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=
 bin := .venv/bin
 ready := .venv/.ready
-checked := src workflow tests benchmarks
+checked := src workflow tests benchmarks docs
 
 .PHONY: help setup reproduce test check format docs bench lock ui clean
 .DEFAULT_GOAL := help

@@ -64,16 +64,15 @@ def datasets() -> str:
     for entry in DATASETS.values():
         source = f"`{entry.repository}` on GitHub" if entry.repository else f"[by hand]({entry.page})"
         labels = f"{len(entry.classes)} classes" if entry.classes else "–"
-        rows.append(
-            f"| `{entry.name}` | {entry.task} | {', '.join(entry.sources)} | {labels} | {source} | {entry.about} |"
-        )
+        cells = (f"`{entry.name}`", entry.task, ", ".join(entry.sources), labels, source, entry.about)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(
         [
             "# Public datasets",
             "",
-            "Made from `src/decofuse/data/registry.py` by `make docs`. They need no section in `params.yaml`: name one under",
-            "`train` or `test`. A dataset that has to be fetched by hand goes to `data/<name>/source`; the `dataset` stage",
-            "says which files it expects there.",
+            "Made from `src/decofuse/data/registry.py` by `make docs`. They need no section in `params.yaml`: name one",
+            "under `train` or `test`. A dataset that has to be fetched by hand goes to `data/<name>/source`; the",
+            "`dataset` stage says which files it expects there.",
             "",
             "| name | task | sources | labels | from | licence and citation |",
             "| --- | --- | --- | --- | --- | --- |",
@@ -91,7 +90,7 @@ def diagram_of_stages() -> str:
         (before.rule.name, job.rule.name)
         for job in dag.jobs
         for before in dag.dependencies[job]
-        if job.rule.name != "all" and before.rule.name != job.rule.name
+        if job.rule.name not in ("all", before.rule.name)
     }
     lines = [f"    {before} --> {after}" for before, after in sorted(edges)]
     again = sorted({job.rule.name for job in dag.jobs for b in dag.dependencies[job] if b.rule.name == job.rule.name})

@@ -137,8 +137,8 @@ class Run:
         entry = self.resolved["public"].get(dataset)
         if entry is not None:
             return None if entry["repository"] else f"data/{dataset}/source"
-        section = self.resolved["datasets"][dataset]
-        return section["path"] if section["kind"] == "folder" else None
+        section = self.params.datasets[dataset]
+        return section.path if isinstance(section, model.Folder) else None
 
 
 _TRAINED = ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from decofuse.config import Folder, Params
+from decofuse.config import Params
 from decofuse.data.registry import DATASETS
 from decofuse.models.registry import METHODS
 from decofuse.tracking.code import digest
@@ -88,12 +88,6 @@ def grid(resolved: Resolved) -> Resolved:
 def archive_name(repository: str) -> str:
     """File name, without suffix, under which the archive of a repository (owner/name/branch) is kept."""
     return repository.replace("/", "-")
-
-
-def own_folder(params: Params, name: str) -> str | None:
-    """Folder of a dataset that lies on this machine already; None for a generated or downloaded one."""
-    section = params.datasets.get(name)
-    return section.path if isinstance(section, Folder) else None
 
 
 def _trained(params: Params) -> list[str]:

@@ -1,0 +1,79 @@
+"""A copy of the project in which the smallest preset has run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+class Project:
+    """A checkout with its own data, results, DVC cache and tracking database; its path has a space."""
+
+    def __init__(self, root):
+        self.root = root
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DECOFUSE_", "MLFLOW_", "DVC_"))}
+        self.env = inherited | {"PYTHONPATH": str(root / "src"), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(self, *command, check=True, env=None):
+        done = subprocess.run(
+            [str(word) for word in command], cwd=self.root, env=self.env | (env or {}), capture_output=True, text=True
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def snakemake(self, *words, **kwargs):
+        return self.run("snakemake", "--config", "preset=smoke", *words, **kwargs)
+
+    def would_run(self):
+        """What a dry run would do: each job by its message."""
+        lines = self.snakemake("-n").splitlines()
+        return {line.split(": ", 1)[1] for line in lines if line.startswith("Job ") and ": " in line}
+
+    def git(self, *words):
+        return self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words)
+
+    def commit(self):
+        self.git("add", "-A")
+        self.git("commit", "-qm", "x", "--allow-empty")
+
+    def edit(self, file, old, new):
+        path = self.root / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+
+def copy(folder):
+    """The tracked and new files of this project, in a repository of their own, without its record of runs."""
+    tracked = subprocess.check_output(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True
+    ).splitlines()
+    for name in tracked:
+        if (ROOT / name).is_file() and name not in ("dvc.yaml", "dvc.lock"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    project = Project(folder)
+    project.git("init", "-q")
+    project.commit()
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The project after one whole run; tests leave it as they found it."""
+    project = copy(tmp_path_factory.mktemp("a project"))
+    project.log = project.snakemake()
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(finished):
+    yield finished
+    finished.git("checkout", "-q", "--", ".")
