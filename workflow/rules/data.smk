@@ -88,6 +88,7 @@ rule patches:
         "logs/{preset}/patches.log",
     benchmark:
         "logs/benchmarks/{preset}/patches.tsv"
+    priority: 1
     threads: 2
     params:
         settings=lambda w: RUN.settings("patches"),

@@ -28,6 +28,8 @@ rule train:
         "logs/{preset}/train-{method}-{phase}.log",
     benchmark:
         "logs/benchmarks/{preset}/train-{method}-{phase}.tsv"
+    # Training is the longest way through the graph: it goes first wherever there is a choice.
+    priority: 1
     threads: RUN.params.threads
     resources:
         gpu=1,

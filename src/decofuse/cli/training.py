@@ -37,10 +37,9 @@ def train(
     device = choose_device(values["device"], values["threads"])
     from decofuse.training.stage import train as run_stage
 
-    states = STATES / out.parent.parent.name if out.is_relative_to("results") else STATES
+    states = STATES / out
     inputs = [patches, *([start / "weights.safetensors"] if start else [])]
-    run_file = states / method / f"{phase}.run"
-    with tracked(f"train {method} {phase}", values, inputs, run_file) as run:
+    with tracked(f"train {method} {phase}", values, inputs, states / "run") as run:
         job = _job(entry, method, phase, values)
         row = run_stage(
             job,

@@ -108,7 +108,8 @@ def luma(pixels: UInt8) -> Float32:
     if scaled.ndim == 2:
         return scaled
     red, green, blue = scaled[..., 0], scaled[..., 1], scaled[..., 2]
-    return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    weighted: Float32 = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return weighted
 
 
 def grey_levels(pixels: UInt8) -> UInt8:
@@ -116,7 +117,8 @@ def grey_levels(pixels: UInt8) -> UInt8:
     if pixels.ndim == 2:
         return pixels
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.rint(pixels.astype(np.float32) @ weights).astype(np.uint8)
+    levels: UInt8 = np.rint(pixels.astype(np.float32) @ weights).astype(np.uint8)
+    return levels
 
 
 def _decode(path: Path) -> NDArray[np.generic]:

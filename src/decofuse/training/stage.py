@@ -78,7 +78,7 @@ def train(
         patches: HDF5 patches.
         start: folder published by the phase before; None for a first phase.
         out: folder that gets weights.safetensors, optimizer.safetensors, history.csv and metrics.json.
-        states: folder of resume states; the own one is named after a digest of all that decides the result.
+        states: folder of resume states of this output; one is named after a digest of all that decides the result.
         device: where to compute.
         log: see `decofuse.training.loop.run`.
         save_every_s: seconds between two saves of the resume state.
@@ -89,7 +89,7 @@ def train(
     Raises:
         UserError: the patches or the weights do not fit, or the training diverged.
     """
-    resume = ResumeState(states / job.method / job.phase / _digest(job, patches, start))
+    resume = ResumeState(states / _digest(job, patches, start))
     with resume.lock():
         network = _network(job).to(device)
         epochs_before = _start(job, network, start) if start else {}
