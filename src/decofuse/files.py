@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from decofuse.errors import UserError
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -59,6 +61,21 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content as 64 hexadecimal digits, read in bounded memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(path: Path, expected: str, listed_in: str) -> Path:
+    """`path`, after its SHA-256 was compared with the `expected` one that `listed_in` (manifest, index) states.
+
+    Raises:
+        UserError: the file is gone or is another one.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: listed in {listed_in}, not found; delete that list to make it again")
+    if sha256(path) != expected:
+        raise UserError(
+            f"{path}: differs from the checksum in {listed_in}; restore it, or delete that list to make it again"
+        )
+    return path
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ def package(tmp_path, monkeypatch):
     files = {
         "__init__.py": "",
         "sub/__init__.py": "",
-        "stage.py": '"""Doc."""\nfrom decofuse.sub import shared\n\n\ndef f():\n    from .lazy import g\n    return g\n',
+        "stage.py": '"""Doc."""\nfrom decofuse.sub import shared\n\ndef f():\n    from .lazy import g\n    return g\n',
         "sub/shared.py": "VALUE = 1\n",
         "lazy.py": "def g():\n    return 1\n",
         "other.py": "X = 1\n",

@@ -166,7 +166,7 @@ def test_rates_go_on_from_earlier_phases(tmp_path):
 
 def test_moments_of_an_earlier_phase_are_taken_over(tmp_path):
     _, optimizer, _, _ = trained(tmp_path, parts=("first",))
-    task, later, _ = start(tmp_path / "later")
+    _, later, _ = start(tmp_path / "later")
     later.load_tensors(optimizer.tensors())
     assert {name for name in later.tensors() if name.startswith("first.")} == set(optimizer.tensors())
     assert not [name for name in later.tensors() if name.startswith("second.")]

@@ -31,7 +31,7 @@ def test_a_run_makes_every_artifact(project):
 
 
 def test_nothing_half_written_or_unfinished_is_left(project):
-    assert not [path for path in project.root.rglob("checkpoints/**/state.pt")]
+    assert not list(project.root.rglob("state.pt"))
     assert not [path for folder in ("data", "results") for path in (project.root / folder).rglob(".*")]
 
 

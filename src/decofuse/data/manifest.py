@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decofuse.errors import UserError
-from decofuse.files import sha256, write_text
+from decofuse.files import verified, write_text
 
 SPLITS = ("train", "val", "test")
 LABEL = "label"
@@ -43,14 +43,7 @@ class Pair:
             UserError: the file is gone or is not the one that the manifest was made from.
         """
         file = self.files[source]
-        if not file.path.is_file():
-            raise UserError(f"{file.path}: listed in the manifest, not found; delete the manifest to make it again")
-        if sha256(file.path) != file.sha256:
-            raise UserError(
-                f"{file.path}: differs from the checksum in the manifest; restore the file, "
-                "or delete the manifest to make it again"
-            )
-        return file.path
+        return verified(file.path, file.sha256, "the manifest")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decofuse.errors import UserError
-from decofuse.files import sha256, write_text
+from decofuse.files import verified, write_text
 
 _COLUMNS = ("stem", "fused", "fused_sha256", "luma", "luma_sha256")
 
@@ -16,7 +16,7 @@ _COLUMNS = ("stem", "fused", "fused_sha256", "luma", "luma_sha256")
 class FusedImage:
     """The result for one pair: the fused image as shown (grey or colour), and its 8-bit grey image as scored.
 
-    `luma` equals `fused` where the result is grey. Checksums are SHA-256 in hexadecimal digits.
+    The two show the same where the result is grey. Checksums are SHA-256 in hexadecimal digits.
     """
 
     stem: str
@@ -31,7 +31,7 @@ class FusedImage:
         Raises:
             UserError: the file is gone or is not the one that was indexed.
         """
-        return _checked(self.fused, self.fused_sha256)
+        return verified(self.fused, self.fused_sha256, "the index of fused images")
 
     def luma_path(self) -> Path:
         """The grey image's file, checked against the checksum.
@@ -39,7 +39,7 @@ class FusedImage:
         Raises:
             UserError: the file is gone or is not the one that was indexed.
         """
-        return _checked(self.luma, self.luma_sha256)
+        return verified(self.luma, self.luma_sha256, "the index of fused images")
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,3 @@ class FusedIndex:
                 "run the fusing stage for this split"
             )
         return self.images[stem]
-
-
-def _checked(path: Path, expected: str) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path}: listed in the index of fused images, not found; run the fusing stage again")
-    if sha256(path) != expected:
-        raise UserError(f"{path}: differs from the checksum in the index of fused images; run the fusing stage again")
-    return path

@@ -1,0 +1,85 @@
+"""From a network's output to 8 bits, and to colour."""
+
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decofuse.data.images import Float32, UInt8
+
+F = TypeVar("F", np.float32, np.float64)
+Rounding = Literal["half_down", "nearest", "truncate"]
+
+
+def stretch(levels: NDArray[F]) -> NDArray[F]:
+    """Map the range [minimum, maximum] of one image to [0, 1]; a constant image has no range and stays as it is."""
+    low, high = levels.min(), levels.max()
+    stretched: NDArray[F] = (levels - low) / (high - low) if high > low else levels
+    return stretched
+
+
+def to_uint8(levels: NDArray[F], rounding: Rounding) -> UInt8:
+    """Make 8-bit grey levels of values in [0, 1]; what lies outside is clipped.
+
+    Args:
+        levels: any shape.
+        rounding: `half_down` as the image writer of CDDFuse (255·x + 0.499999999, truncated), `nearest` with ties to
+            even, `truncate` as FSIDFusion and SFDFuse.
+    """
+    scaled = 255 * levels.astype(np.float64).clip(0, 1)
+    if rounding == "half_down":
+        scaled = np.floor(scaled + 0.499999999)
+    elif rounding == "nearest":
+        scaled = np.rint(scaled)
+    return scaled.astype(np.uint8)
+
+
+def to_ycbcr(rgb: UInt8) -> Float32:
+    """Y, Cb and Cr of an H×W×3 RGB image, full-range BT.601, as H×W×3 float32.
+
+    Y = 0.299 R + 0.587 G + 0.114 B in [0, 255]; Cb = 0.564 (B − Y) and Cr = 0.713 (R − Y), OpenCV's constants, are
+    centred on 0: nothing is added to make them positive.
+    """
+    red, green, blue = np.moveaxis(rgb.astype(np.float32), -1, 0)
+    y = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return np.stack((y, np.float32(0.564) * (blue - y), np.float32(0.713) * (red - y)), axis=-1)
+
+
+def to_rgb(ycbcr: Float32) -> UInt8:
+    """The exact inverse of `to_ycbcr`, rounded to nearest and clipped to [0, 255]; H×W×3 uint8."""
+    y, cb, cr = np.moveaxis(ycbcr, -1, 0)
+    red, blue = y + cr / np.float32(0.713), y + cb / np.float32(0.564)
+    green = (y - np.float32(0.299) * red - np.float32(0.114) * blue) / np.float32(0.587)
+    rounded: Float32 = np.rint(np.stack((red, green, blue), axis=-1))
+    return rounded.clip(0, 255).astype(np.uint8)
+
+
+def recolour(luma: UInt8, source_a: UInt8, source_b: UInt8) -> UInt8:
+    """Put the chroma of the colour sources back beside the fused luma.
+
+    The chroma of one colour source is taken as it is, as CDDFuse's author describes for PET and SPECT. That of two is
+    their mean weighted by saturation, c = (c₁|c₁| + c₂|c₂|) / (|c₁| + |c₂|) for Cb and for Cr, 0 where neither has
+    any: Prabhakar et al., DeepFuse, ICCV 2017.
+
+    Args:
+        luma: H×W uint8.
+        source_a: H×W (grey) or H×W×3 (RGB) uint8.
+        source_b: the same.
+
+    Returns:
+        H×W×3 RGB if a source has colour, else `luma`. Colours outside of RGB are clipped, so the luma of the result
+        can differ from `luma`.
+    """
+    chromas = [to_ycbcr(source)[..., 1:] for source in (source_a, source_b) if source.ndim == 3]
+    if not chromas:
+        return luma
+    chroma = chromas[0] if len(chromas) == 1 else _by_saturation(*chromas)
+    return to_rgb(np.concatenate((luma[..., None].astype(np.float32), chroma), axis=-1))
+
+
+def _by_saturation(first: Float32, second: Float32) -> Float32:
+    weight1, weight2 = np.abs(first), np.abs(second)
+    total = weight1 + weight2
+    mean = np.zeros_like(total)
+    np.divide(first * weight1 + second * weight2, total, out=mean, where=total > 0)
+    return mean

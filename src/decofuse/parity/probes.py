@@ -1,0 +1,98 @@
+"""Probes that golden vectors of several methods share: features, gradient norms, and the pipeline around a network."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from decofuse.data.images import UInt8, grey_levels, luma
+from decofuse.data.patches import corners, is_low_contrast_luma
+from decofuse.fusing.postprocess import stretch, to_uint8, to_ycbcr
+from decofuse.metrics import fusion_metrics
+from decofuse.models.method import Upstream
+from decofuse.parity.golden import Array, Golden
+from decofuse.parity.tolerance import Rule, absolute, pixels, relative
+from decofuse.settings import PatchSettings
+
+CHANNEL_STEP, PIXEL_STEP = 8, 4  # of stored features
+PATCHES = PatchSettings(size=8, stride=12)  # of the preprocessing check
+
+PIPELINE_INPUTS = frozenset({"prep.rgb", "read.bgr", "eval.fi", "eval.ir", "eval.vi"})
+PIPELINE_RULES = (
+    Rule("prep.y", absolute(1e-7), absolute(1e-7)),
+    Rule("prep.patches", absolute(0), absolute(0)),
+    Rule("prep.low", absolute(0), absolute(0)),
+    Rule("read.gray", pixels(0.01), pixels(0.01)),  # exact but for ties, about one colour in a thousand
+    Rule("read.ycrcb", absolute(1e-4), absolute(1e-4)),
+    Rule("eval.metrics", relative(1e-5), relative(1e-5)),
+)
+
+
+def feature(name: str, maps: Tensor) -> dict[str, Array]:
+    """A feature map N×C×H×W thinned out, and its mean and population deviation a channel."""
+    return {
+        f"feat.{name}": maps[:, ::CHANNEL_STEP, ::PIXEL_STEP, ::PIXEL_STEP].numpy(),
+        f"feat.{name}.cmean": maps.mean(dim=(0, 2, 3)).numpy(),
+        f"feat.{name}.cstd": maps.std(dim=(0, 2, 3), correction=0).numpy(),
+    }
+
+
+def gradient_norms(prefix: str, network: nn.Module, golden: Golden, upstream: Upstream) -> dict[str, Array]:
+    """L2 norm of the gradient of each part and of each of its tensors in the manifest's order; NaN without gradient."""
+    parameters = dict(network.named_parameters())
+    norms: dict[str, Array] = {}
+    for part, tensors in golden.shapes.items():
+        gradients = [parameters[upstream.translate(part, name)].grad for name in tensors]
+        each = np.array([np.nan if g is None else torch.linalg.vector_norm(g).item() for g in gradients])
+        norms[f"{prefix}.gradnorms.{part}"] = each
+        norms[f"{prefix}.gradnorm.{part}"] = np.sqrt(np.nansum(each**2))
+    return norms
+
+
+def postprocess(fused: Tensor) -> dict[str, Array]:
+    """The first of N×1×H×W fused images, stretched, and as 8 bits by both kinds of rounding."""
+    levels = stretch(fused[:1].numpy())
+    return {
+        "post.minmax": levels,
+        "post.u8_round": to_uint8(levels[0, 0], "half_down"),
+        "post.u8_trunc": to_uint8(levels[0, 0], "truncate"),
+    }
+
+
+def pipeline(golden: Golden) -> dict[str, Array]:
+    """Preprocessing, reading and metrics, as far as the vector has inputs for them.
+
+    Raises:
+        UserError: an input is not of the form.
+    """
+    found: dict[str, Array] = {}
+    keys = golden.arrays.keys()
+    if "prep.rgb" in keys:
+        found["prep.y"] = luma(golden.array("prep.rgb", (None, None, 3), "u"))[None]
+    if "prep.y" in keys:
+        size = PATCHES.size
+        y = golden.array("prep.y", (1, None, None), "f")[0]
+        cut = [y[row : row + size, column : column + size] for row, column in corners(y.shape[0], y.shape[1], PATCHES)]
+        found["prep.patches"] = np.array(cut).reshape(-1, size, size).transpose(1, 2, 0)[None]
+        found["prep.low"] = np.array([is_low_contrast_luma(patch, PATCHES) for patch in cut])
+    if "read.bgr" in keys:
+        rgb = np.ascontiguousarray(golden.array("read.bgr", (None, None, 3), "u")[..., ::-1])
+        channels = to_ycbcr(rgb)
+        found["read.gray"] = grey_levels(rgb)
+        found["read.ycrcb"] = channels[..., [0, 2, 1]] + np.array([0, 0.5, 0.5], np.float32)  # OpenCV's float offset
+    if "eval.fi" in keys:
+        found["eval.metrics"] = _metrics(
+            *(golden.array(f"eval.{name}", (None, None), "u") for name in ("fi", "ir", "vi"))
+        )
+    return found
+
+
+def _metrics(fused: UInt8, infrared: UInt8, visible: UInt8) -> Array:
+    """The scores that CDDFuse's and FSIDFusion's evaluators print: those of the tables, then AG, CC and PSNR."""
+    f, a, b = (torch.from_numpy(image).double() for image in (fused, infrared, visible))
+    tables = [metric(f[None], a[None], b[None]).item() for metric in fusion_metrics("cddfuse").values()]
+    vertical, horizontal = torch.gradient(f)
+    average_gradient = ((vertical.square() + horizontal.square()) / 2).sqrt().mean().item()
+    correlation = torch.stack([torch.corrcoef(torch.stack((source.ravel(), f.ravel())))[0, 1] for source in (a, b)])
+    error = ((a - f).square().mean() + (b - f).square().mean()) / 2
+    peak_ratio = 10 * torch.log10(f.max().square() / error).item()
+    return np.array([*tables, average_gradient, correlation.mean().item(), peak_ratio])
