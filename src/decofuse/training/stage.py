@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from decofuse.data.patch_file import PatchDataset
+from decofuse.errors import UserError
 from decofuse.files import sha256, write_json, write_text
 from decofuse.models.method import Phase
 from decofuse.settings import PhaseSettings
@@ -133,6 +134,8 @@ def _start(job: Job, network: nn.Module, start: Path) -> dict[str, int]:
 
 def _digest(job: Job, patches: Path, start: Path | None) -> str:
     inputs = [patches, *([start / WEIGHTS, start / OPTIMIZER] if start else [])]
+    if missing := next((path for path in inputs if not path.is_file()), None):
+        raise UserError(f"{missing}: expected a file to train from, found none; run the stage before this one")
     everything = {
         "network": job.network,
         "options": dict(job.options),

@@ -1,0 +1,149 @@
+"""The command line: help, start-up, refusals, and a training that is killed for real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from decofuse import config, stages
+from decofuse.files import sha256
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("config", "dataset", "download", "evaluate", "generate", "grid", "parity", "patches", "table", "train")
+
+
+def decofuse(*words, cwd=ROOT, **kwargs):
+    command = [sys.executable, "-m", "decofuse.cli", *map(str, words)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DECOFUSE_"))}
+    env["PYTHONPATH"] = str(ROOT / "src")
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+
+
+def finish(*words, cwd=ROOT):
+    process = decofuse(*words, cwd=cwd)
+    out, error = process.communicate()
+    return process.returncode, out, error
+
+
+def test_help_lists_every_command():
+    code, out, _ = finish("--help")
+    assert code == 0
+    assert all(f" {command} " in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    code, out, _ = finish(command, "--help")
+    assert code == 0
+    assert "Usage" in out
+    assert "--help" in out
+
+
+@pytest.mark.parametrize("module", ["decofuse", "decofuse.cli", "decofuse.stages"])
+def test_start_up_loads_neither_torch_nor_mlflow(module):
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'mlflow', 'cv2', 'h5py'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "average", "fusion", "--patches", "x", "--out", "y"], "expected a method with training (cddfuse)"),
+        (["train", "cddfuse", "meta", "--patches", "x", "--out", "y"], "expected a phase of cddfuse (reconstruction"),
+        (["generate", "cdfuse", "--manifest", "x", "--out", "y"], "expected a method (average, laplacian, cddfuse)"),
+        (["generate", "cddfuse", "--manifest", "x", "--out", "y"], "cddfuse: expected --weights"),
+        (["patches", "--manifest", "none.csv", "--out", "y"], "none.csv: expected a manifest, found No such file"),
+        (["patches", "--manifest", "none.csv", "--out", "y", "--settings", "{"], "--settings: expected a JSON object"),
+        (["config", "--preset", "moon"], "params.yaml: preset: expected one of demo"),
+        (["dataset", "moon", "--out", "y"], "params.yaml: nothing there for moon"),
+        (
+            ["parity", "--golden", "none.npz", "--manifest", "none.json", "--method", "cddfuse"],
+            "none.json: expected a manifest",
+        ),
+    ],
+)
+def test_a_mistake_ends_with_one_line(words, message):
+    code, out, error = finish(*words)
+    assert code == 1
+    assert not out
+    assert len(error.splitlines()) == 1, error
+    assert error.startswith("decofuse: error: ")
+    assert message in error
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Patches of the smoke preset, and its parameters."""
+    folder = tmp_path_factory.mktemp("made here")
+    resolved = stages.resolve(config.load(ROOT / "params.yaml", "smoke"))
+    scenes = json.dumps(stages.dataset(resolved, "scenes-smoke"))
+    for words in (
+        ["dataset", "scenes-smoke", "--settings", scenes, "--out", "data"],
+        [
+            "patches",
+            "--manifest",
+            "data/manifest.csv",
+            "--settings",
+            json.dumps(stages.patches(resolved)),
+            "--out",
+            "p.h5",
+        ],
+    ):
+        code, _, error = finish(*words, cwd=folder)
+        assert code == 0, error
+    return folder, resolved
+
+
+def training(resolved, phase, out, *more):
+    settings = json.dumps(stages.train(resolved, "cddfuse", phase))
+    return ["train", "cddfuse", phase, "--settings", settings, "--patches", "p.h5", "--out", out, *more]
+
+
+def test_killed_training_ends_in_the_same_bits(made):
+    """kill -9 again and again, the same command each time; weights, moments and curves equal an uninterrupted run."""
+    folder, resolved = made
+    assert finish(*training(resolved, "reconstruction", "whole"), cwd=folder)[0] == 0
+    kills = 0
+    command = training(resolved, "reconstruction", "cut", "--save-every", "0")
+    while not (folder / "cut/weights.safetensors").exists():
+        process = decofuse(*command, cwd=folder)
+        before = states(folder / "checkpoints/cut")
+        while process.poll() is None and (kills >= 3 or states(folder / "checkpoints/cut") in (before, set())):
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        _, error = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), error
+    assert kills == 3
+    for name in ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"):
+        assert sha256(folder / "cut" / name) == sha256(folder / "whole" / name), name
+    assert not list((folder / "checkpoints").rglob("state.pt"))
+
+
+def states(folder):
+    """The saved states, by when they were written."""
+    found = set()
+    for path in folder.rglob("state.pt"):
+        try:
+            found.add(path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_a_phase_refuses_the_wrong_start(made):
+    folder, resolved = made
+    if not (folder / "whole").exists():
+        assert finish(*training(resolved, "reconstruction", "whole"), cwd=folder)[0] == 0
+    code, _, error = finish(*training(resolved, "fusion", "out", "--start", "nowhere"), cwd=folder)
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert "nowhere/weights.safetensors: expected a file to train from, found none" in error
+    assert not (folder / "out").exists()
