@@ -1,6 +1,7 @@
 """What the rules ask: parameters, paths and slices of one run, frozen when it starts."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import versioning
 
@@ -22,6 +23,7 @@ from decofuse.tracking.run import PARENT_RUN, close_reproduction, open_reproduct
 
 FROZEN = "DECOFUSE_FROZEN"
 STATE = Path(".snakemake/decofuse")
+_HELD: list[IO[str]] = []
 
 
 class Run:
@@ -155,6 +157,8 @@ def open_run(workflow: Any, overrides: Mapping[str, Any]) -> Run:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if not workflow.is_main_process:
         return Run(json.loads(Path(os.environ[FROZEN]).read_text()))
+    if versioning.INSIDE not in os.environ:
+        _unlock_if_stale()
     try:
         resolved = stages.resolve(model.load(Path("params.yaml"), overrides.get("preset")))
     except UserError as error:
@@ -193,6 +197,25 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
         versioning.record(workflow.dag, run.preset)
     except Exception as error:  # Snakemake would swallow it without a word
         print(f"decofuse: warning: the run is not recorded in DVC: {error}", file=sys.stderr)
+
+
+def _unlock_if_stale() -> None:
+    """Remove the locks of a run that was killed, so that the same command goes on.
+
+    Snakemake's locks outlive it. The system's lock on a file does not: whoever gets it is the only run here, and keeps
+    it until the process ends.
+    """
+    STATE.mkdir(parents=True, exist_ok=True)
+    file = (STATE / "running").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return
+    _HELD.append(file)
+    for stale in Path(".snakemake/locks").glob("*.lock"):
+        print(f"decofuse: removing {stale}, left by a run that was killed", file=sys.stderr)
+        stale.unlink()
 
 
 def _parent_file(run: Run) -> Path:

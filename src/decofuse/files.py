@@ -1,10 +1,12 @@
 """Files that are written whole or not at all, and their checksums."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,8 @@ def atomic(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, because image writers choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    _sweep(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,7 +38,8 @@ def atomic(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it replaces `path` as a whole, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    _sweep(path)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix))
     temporary.chmod(0o777 & ~_umask())
     try:
         yield temporary
@@ -76,6 +80,26 @@ def verified(path: Path, expected: str, listed_in: str) -> Path:
             f"{path}: differs from the checksum in {listed_in}; restore it, or delete that list to make it again"
         )
     return path
+
+
+def _prefix(path: Path) -> str:
+    """Start of the temporary name: says which process, on which machine, writes it."""
+    return f".{path.stem}~{socket.gethostname()}~{os.getpid()}~"
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes of this machine left behind that were killed while they wrote `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}~{socket.gethostname()}~*~*{glob.escape(path.suffix)}"):
+        pid = int(left.name.rsplit("~", 2)[1])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+        except PermissionError:
+            continue
 
 
 def _umask() -> int:

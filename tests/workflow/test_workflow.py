@@ -1,8 +1,13 @@
 """The workflow, run for real at its smallest scale: what runs, what does not, and what DVC and MLflow hold then."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -140,13 +145,40 @@ def test_dvc_repro_and_snakemake_agree(project, tmp_path):
     other = type(project)(tmp_path / "other")
     shutil.copytree(project.root, other.root, symlinks=True)
     (other.root / "params.yaml").write_text(f"preset: smoke\n{WEIGHT}")
-    output = other.run("dvc", "repro", env={"DECOFUSE_PRESET": "smoke"})
+    output = other.run("dvc", "repro")
     assert "Running stage 'smoke--train--cddfuse--fusion'" in output
     assert "Running stage 'smoke--train--cddfuse--reconstruction'" not in output
     assert other.would_run() == set()
     assert "up to date" in other.run("dvc", "status")
     by_dvc = (other.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
     assert by_dvc != (project.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
+
+
+def test_a_run_that_was_killed_goes_on(project, tmp_path):
+    """kill -9 of Snakemake and all its jobs in the middle of a training; the same command ends in the same bits."""
+    other = type(project)(tmp_path / "other")
+    shutil.copytree(project.root, other.root, symlinks=True)
+    made = Path("results/smoke/training/cddfuse/fusion")
+    shutil.rmtree(other.root / made)
+    process = subprocess.Popen(
+        ["snakemake", "--config", "preset=smoke"],
+        cwd=other.root,
+        env=other.env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list((other.root / "checkpoints" / made).glob("*/lock")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (other.root / made / "weights.safetensors").exists()
+    assert "left by a run that was killed" in other.snakemake()
+    for name in ("weights.safetensors", "optimizer.safetensors", "history.csv"):
+        assert (other.root / made / name).read_bytes() == (project.root / made / name).read_bytes()
+    assert other.would_run() == set()
+    assert "up to date" in other.run("dvc", "status")
 
 
 def test_dvc_shows_metrics_and_plots(project):
