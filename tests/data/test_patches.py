@@ -151,7 +151,7 @@ def test_a_pair_is_dropped_if_either_source_is_flat(tmp_path, flat):
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("side", [ROWS, ROWS + 1, 2 * ROWS - 1, 16])
+@pytest.mark.parametrize("side", [8, ROWS, ROWS + 1, 2 * ROWS - 1])
 @pytest.mark.parametrize(("channels", "planes"), [(1, 1), (3, 3), (1, 3)])
 def test_pixels_and_luma_survive_bit_for_bit(side, channels, planes):
     rng = np.random.default_rng(side)
@@ -185,6 +185,14 @@ def test_grey_images_of_a_colour_source_keep_their_own_luma(tmp_path):
     np.testing.assert_array_equal(values[0, 0], luma(same))
     np.testing.assert_array_equal(values[1, 0], luma(grey))
     assert (values[0] != values[1]).any()
+
+
+def test_black_and_flat_patches_are_small_and_legal(tmp_path):
+    black = np.zeros((128, 128), np.uint8)
+    pair = add_pair(tmp_path, "train", "black", visible=black, infrared=black)
+    write_patches(write_manifest(tmp_path, [pair]), PatchSettings(), tmp_path / "p.h5")
+    with PatchDataset(tmp_path / "p.h5", ["train"]) as patches:
+        assert not patches.batch([0])["visible"].any()
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -385,6 +393,12 @@ def huge_index(file):
     file.create_dataset("index", (2**40,), dtype)
 
 
+def empty_chunks(file):
+    shape = file["patches/visible"].shape
+    del file["patches/visible"]
+    file.create_dataset("patches/visible", shape, np.uint8, chunks=(1, *shape[1:]), compression="gzip")
+
+
 def wild_index(file):
     file["index"][0] = (0, 4, 0, 0, (3, 1))
 
@@ -408,6 +422,7 @@ FORGERIES = (
     external_storage,
     object_stems,
     huge_index,
+    empty_chunks,
     wild_index,
     other_settings,
     other_version,
