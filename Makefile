@@ -3,6 +3,7 @@
 PRESET ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=
+RESULTS ?=
 bin := .venv/bin
 ready := .venv/.ready
 checked := src workflow tests benchmarks docs
@@ -47,8 +48,8 @@ format: $(ready) ## Format all code
 	@$(bin)/ruff check --fix $(checked)
 	@$(bin)/snakefmt Snakefile workflow
 
-docs: $(ready) ## Make the generated parts of the docs again
-	@$(bin)/python docs/generate.py
+docs: $(ready) ## Make the generated parts of the docs again (after a new demo run: make docs RESULTS=--results)
+	@$(bin)/python docs/generate.py $(RESULTS)
 
 bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/patches.py

@@ -4,8 +4,11 @@
 - docs/parameters.md: every parameter, its default and its meaning
 - docs/datasets.md: the public datasets
 - README.md, between the diagram's markers: the stages, from the workflow's own graph
+
+`--results` copies what the README shows of the demo's results, after a run, to docs/demo.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,8 +117,24 @@ def _fields(model: type[BaseModel], prefix: str, defaults: BaseModel | None = No
             yield f"{prefix}{name}", default, field.description or ""
 
 
+def show_results() -> None:
+    """Copy the demo's scores and, made smaller, its picture grid; `source.json` says of which files they are."""
+    results, shown = ROOT / "results/demo", ROOT / "docs/demo"
+    shown.mkdir(exist_ok=True)
+    names = ("metrics.md", "grid-scenes.png")
+    (shown / "metrics.md").write_bytes((results / "metrics.md").read_bytes())
+    with Image.open(results / "grid-scenes.png") as grid:
+        grid.resize((1400, grid.height * 1400 // grid.width), Image.Resampling.LANCZOS).save(
+            shown / "grid-scenes.jpg", quality=82
+        )
+    digests = {name: hashlib.md5((results / name).read_bytes(), usedforsecurity=False).hexdigest() for name in names}
+    (shown / "source.json").write_text(json.dumps(digests, indent=2) + "\n")
+
+
 def main() -> None:
     """Write what changed, or with `--check` only name it."""
+    if "--results" in sys.argv:
+        show_results()
     stale = {path: text for path, text in generated().items() if not path.is_file() or path.read_text() != text}
     if "--check" not in sys.argv:
         for path, text in stale.items():
