@@ -40,7 +40,6 @@ check: $(ready) ## Run the linters and the type checker
 	@$(bin)/ruff format --check $(checked)
 	@$(bin)/ruff check $(checked)
 	@$(bin)/snakefmt --check Snakefile workflow
-	@$(bin)/snakemake --lint
 	@$(bin)/mypy
 
 format: $(ready) ## Format all code
