@@ -1,7 +1,8 @@
 """Published weights and resume states: whole, checked, untrusted."""
 
-import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -88,23 +89,20 @@ def test_a_resume_state_that_would_run_code_is_refused(tmp_path):
         state.load()
 
 
-def _hold(folder, ready, done):
-    with ResumeState(folder).lock():
-        ready.set()
-        done.wait(30)
-
-
 def test_two_processes_cannot_train_the_same_thing(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, ready, done))
-    process.start()
-    assert ready.wait(30)
+    code = (
+        "import pathlib, sys; from decofuse.training.checkpoint import ResumeState\n"
+        "with ResumeState(pathlib.Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
+        assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="another process trains the same thing"), ResumeState(tmp_path).lock():
             pass
     finally:
-        done.set()
-        process.join()
+        holder.kill()
+        holder.communicate()
     with ResumeState(tmp_path).lock():
         pass
