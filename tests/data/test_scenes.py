@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decofuse.data.classes import MSRS, ClassTable, write_label
+from decofuse.data.classes import MSRS, ClassTable
 from decofuse.data.images import luma, read_image, read_label
+from decofuse.data.labels import colourise, write_label
 from decofuse.data.manifest import SPLITS
 from decofuse.data.scenes import Scene, generate_scene, write_scenes
 from decofuse.data.scenes.markings import road_paint
@@ -242,7 +243,7 @@ def test_class_table():
     assert len(MSRS) == 9
     assert MSRS.names[MSRS.index("curve")] == "curve"
     label = np.array([[0, 1], [7, 8]], np.uint8)
-    assert MSRS.colourise(label).tolist() == [[[0, 0, 0], [64, 0, 128]], [[192, 128, 128], [192, 64, 0]]]
+    assert colourise(label, MSRS).tolist() == [[[0, 0, 0], [64, 0, 128]], [[192, 128, 128], [192, 64, 0]]]
     with pytest.raises(ValueError, match="2 names, 1 colours"):
         ClassTable(("a", "b"), ((0, 0, 0),))
 
@@ -253,7 +254,7 @@ def test_label_file_is_a_palette_of_class_indices(tmp_path):
     assert np.array_equal(read_label(tmp_path / "label.png"), label)
     with Image.open(tmp_path / "label.png") as image:
         assert image.mode == "P"
-        assert np.array_equal(np.array(image.convert("RGB")), MSRS.colourise(label))
+        assert np.array_equal(np.array(image.convert("RGB")), colourise(label, MSRS))
     with pytest.raises(ValueError, match="label 9 in a map of 9 classes"):
         write_label(tmp_path / "wrong.png", label + np.uint8(1), MSRS)
     assert not (tmp_path / "wrong.png").exists()

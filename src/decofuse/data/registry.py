@@ -15,6 +15,7 @@ smallest, `train` the other 160.
 
 from collections.abc import Mapping
 
+from decofuse.data.classes import MSRS
 from decofuse.data.dataset import SOURCES, Dataset, Task
 from decofuse.errors import UserError
 
@@ -41,7 +42,6 @@ def _cddfuse(name: str, task: Task, folder: str, modalities: tuple[str, str], ab
 
 _BENCHMARK = {"source_a": "input/{stem}/*_A", "source_b": "input/{stem}/*_B"}  # file names there repeat no stem exactly
 _HARVARD = "no licence stated; Harvard Whole Brain Atlas, selected by Zhao et al., CDDFuse, CVPR 2023"
-_MSRS_CLASSES = ("unlabelled", "car", "person", "bike", "curve", "car_stop", "guardrail", "color_cone", "bump")
 
 _ENTRIES = (
     Dataset(
@@ -97,7 +97,7 @@ _ENTRIES = (
             "label": "{split}/Segmentation_labels/{stem}",
         },
         repository="Linfeng-Tang/MSRS/main",
-        classes=_MSRS_CLASSES,
+        classes=MSRS.names,
         about="no licence stated; Tang et al., PIAFusion, Information Fusion 2022",
     ),
     Dataset(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import cv2
 
-from decofuse.data.classes import MSRS, write_label
+from decofuse.data.classes import MSRS
 from decofuse.data.images import write_image
+from decofuse.data.labels import write_label
 from decofuse.data.manifest import SPLITS
 from decofuse.data.scenes.scene import generate_scene, is_night
 from decofuse.errors import UserError
