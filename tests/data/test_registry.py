@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from decofuse.data.classes import MSRS
 from decofuse.data.dataset import SOURCES, local
 from decofuse.data.pairing import read_splits
 from decofuse.data.registry import DATASETS, get
@@ -45,7 +44,6 @@ def test_numbers_of_classes():
         "pst900": 5,
     }
     assert get("camvid").void == 11
-    assert get("msrs").classes == MSRS.names
 
 
 def test_unknown_name_lists_the_known():
