@@ -47,8 +47,9 @@ format: $(ready) ## Format all code
 	@$(bin)/ruff check --fix $(checked)
 	@$(bin)/snakefmt Snakefile workflow
 
-docs: $(ready) ## Make the generated parts of the docs again (after a new demo run: make docs RESULTS=--results)
+docs: $(ready) ## Make docs and dvc.yaml from the code again (after a new demo run: make docs RESULTS=--results)
 	@$(bin)/python docs/generate.py $(RESULTS)
+	@$(bin)/python workflow/versioning.py generate
 
 bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/patches.py

@@ -65,7 +65,14 @@ class Run:
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""
         code = sorted(path.as_posix() for path in Path("src/decofuse").rglob("*.py"))
-        return ["params.yaml", f"workflow/presets/{self.preset}.yaml", *code]
+        return [*self._parameter_files(), *code]
+
+    def parameter_folders(self) -> list[str]:
+        """The same for DVC, which depends on the code's folder as a whole."""
+        return [*self._parameter_files(), "src/decofuse"]
+
+    def _parameter_files(self) -> list[str]:
+        return ["params.yaml", f"workflow/presets/{self.preset}.yaml"]
 
     def url(self, archive: str) -> str:
         """Address of an archive."""

@@ -28,6 +28,7 @@ rule params:
         "logs/benchmarks/{preset}/params.tsv"
     params:
         settings=lambda w: RUN.all_settings(),
+        dvc_deps=lambda w: RUN.parameter_folders(),
     message:
         "Writing down the parameters of {wildcards.preset}"
     shell:
