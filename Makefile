@@ -55,7 +55,7 @@ bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/patches.py
 
 ui: $(ready) ## Open the tracked runs in a browser
-	@echo "Open http://127.0.0.1:5000 (stop with Ctrl-C)."
+	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (stop with Ctrl-C)."
 	@$(bin)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
 
 lock: ## Resolve the dependencies anew and write requirements.lock
