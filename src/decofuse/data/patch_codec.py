@@ -1,25 +1,25 @@
 """How the pixels of a patch become an HDF5 chunk and back, without loss.
 
 Luma of a colour image is no 8-bit number, so the file keeps R, G and B as uint8, and luma is computed on reading, bit
-for bit that of the image. Two reversible differences, modulo 256, make the pixels deflate well: the planes are
-R - G, G, B - G, and of each run of ROWS rows all but the first are stored as the difference to the row above.
-A run is short so that all runs of a batch are undone by a few operations on whole arrays.
+for bit that of the image. Two reversible differences, modulo 256, make the pixels small: the planes are R - G, G,
+B - G, and of each run of ROWS rows all but the first are stored as the difference to the row above. Bitshuffle with LZ4
+then packs them: their high bits are mostly equal. A run is short so that all runs of a batch are undone by a few
+operations on whole arrays.
 """
 
-import zlib
-
 import cv2
+import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
 from decofuse.data.images import Float32, UInt8, luma
 
 ROWS = 16
-LEVEL = 1
+FILTER = hdf5plugin.Bitshuffle(cname="lz4")
 
 
-def encode(patch: UInt8, channels: int) -> bytes:
-    """A chunk of `channels` planes (1 or 3) from a P×P or P×P×3 (RGB) patch.
+def encode(patch: UInt8, channels: int) -> UInt8:
+    """The planes to store, `channels` (1 or 3)×P×P, of a P×P or P×P×3 (RGB) patch.
 
     A grey patch takes part in a colour source as G with zero differences, which cost next to nothing.
     """
@@ -33,31 +33,11 @@ def encode(patch: UInt8, channels: int) -> bytes:
     stored = planes.copy()
     stored[:, 1:] -= planes[:, :-1]
     stored[:, ::ROWS] = planes[:, ::ROWS]
-    # Huffman codes only: the search for repeats finds little in differences and takes longer.
-    deflate = zlib.compressobj(LEVEL, strategy=zlib.Z_HUFFMAN_ONLY)
-    return deflate.compress(stored.data) + deflate.flush()
+    return stored
 
 
-def inflate(chunk: bytes, size: int) -> UInt8:
-    """The `size` stored bytes of a chunk, still as differences.
-
-    Raises:
-        ValueError: the chunk is corrupt or holds another number of bytes.
-    """
-    # Deflate expands at most 1032 times, so a limit on the chunk bounds the memory that a forged one can claim.
-    if len(chunk) > 2 * size:
-        raise ValueError(f"a chunk of {len(chunk)} bytes for {size} pixels")
-    try:
-        data = zlib.decompress(chunk, bufsize=size)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if len(data) != size:
-        raise ValueError(f"a chunk of {len(data)} pixels, not {size}")
-    return np.frombuffer(data, np.uint8)
-
-
-def undo_differences(planes: UInt8) -> None:
-    """Turn inflated planes, N×C×P×P uint8, into pixels in place: grey if C is 1, RGB if C is 3."""
+def decode(planes: UInt8) -> None:
+    """Turn stored planes, N×C×P×P uint8, into pixels in place: grey if C is 1, RGB if C is 3."""
     last = planes.shape[2] - 1
     for row in range(1, ROWS):
         planes[:, :, row::ROWS] += planes[:, :, row - 1 : last : ROWS]

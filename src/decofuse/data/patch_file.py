@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decofuse.data.images import Float32, UInt8
-from decofuse.data.patch_codec import LEVEL, inflate, planar_luma, undo_differences
+from decofuse.data.patch_codec import FILTER, decode, planar_luma
 from decofuse.data.patch_format import Header, index_type, read_layout, reading
 from decofuse.errors import UserError
 
@@ -21,11 +20,11 @@ GROWTH = 1024  # patches by which the datasets grow: growing costs more than sto
 
 @dataclass(frozen=True)
 class Cuts:
-    """The kept patches of one pair: corners (row, column) in pixels, channels of each image, chunks[patch][source]."""
+    """The kept patches of one pair: corners (row, column) in pixels, channels of each image, planes[source][patch]."""
 
     corners: list[tuple[int, int]]
     channels: list[int]
-    chunks: list[list[bytes]]
+    planes: list[list[UInt8]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class PatchWriter:
         self._header = header
         self._records = [np.empty(0, index_type(len(header.sources)))]
         self._count = 0
+        self._capacity = [0] * len(header.sources)
         self._file = h5py.File(path, "w")
         header.write(self._file)
         self._file["stems"] = np.array([stem.encode() for stem in stems], np.bytes_)
@@ -64,8 +64,7 @@ class PatchWriter:
                 maxshape=(None, planes, side, side),
                 chunks=(1, planes, side, side),
                 dtype=np.uint8,
-                compression="gzip",
-                compression_opts=LEVEL,
+                **FILTER,
             )
             for source, planes in zip(header.sources, channels, strict=True)
         ]
@@ -81,17 +80,17 @@ class PatchWriter:
                     dataset.resize(self._count, axis=0)
 
     def append(self, pair: int, split: str, cuts: Cuts) -> None:
-        """Append the patches of a pair; their chunks are compressed already, so this only stores them."""
+        """Append the patches of a pair."""
         if not cuts.corners:
             return
         place = self._header.splits.index(split)
         records = [(place, pair, row, column, tuple(cuts.channels)) for row, column in cuts.corners]
         self._records.append(np.array(records, self._records[0].dtype))
         for source, dataset in enumerate(self._datasets):
-            if self._count + len(records) > len(dataset):
-                dataset.resize(self._count + len(records) + GROWTH, axis=0)
-            for i, chunks in enumerate(cuts.chunks):
-                dataset.id.write_direct_chunk((self._count + i, 0, 0, 0), chunks[source])
+            if self._count + len(records) > self._capacity[source]:
+                self._capacity[source] = self._count + len(records) + GROWTH
+                dataset.resize(self._capacity[source], axis=0)
+            dataset[self._count : self._count + len(records)] = np.stack(cuts.planes[source])
         self._count += len(records)
 
 
@@ -112,7 +111,6 @@ class PatchDataset:
         splits: Sequence[str],
         sources: Sequence[str] | None = None,
         *,
-        threads: int = 1,
         cache_bytes: int = 2**29,
     ) -> None:
         """Check the file and read its index.
@@ -121,7 +119,6 @@ class PatchDataset:
             path: file written by `decofuse.data.patches.write_patches`.
             splits: splits to read.
             sources: sources to read; all when left out.
-            threads: threads that decode a batch.
             cache_bytes: memory that decoded pixels may take [bytes]; 0 keeps none.
 
         Raises:
@@ -138,7 +135,6 @@ class PatchDataset:
         self._index = layout.index[self._numbers]
         self._stems = layout.stems
         self._shapes = layout.shapes
-        self._threads = threads
         size = sum(int(np.prod(self._shapes[source])) for source in self.sources) * len(self)
         self._cached = size <= cache_bytes
         self._reset()
@@ -200,7 +196,6 @@ class PatchDataset:
         """Close the file and free the decoded pixels; the next access opens it again."""
         if self._open and self._open[0] == os.getpid():
             self._open[1].close()
-            self._open[2].shutdown()
         self._reset()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -211,31 +206,25 @@ class PatchDataset:
         self._reset()
 
     def _reset(self) -> None:
-        self._open: tuple[int, h5py.File, ThreadPoolExecutor] | None = None
+        self._open: tuple[int, h5py.File] | None = None
         shapes = {source: (len(self), *self._shapes[source]) for source in self.sources} if self._cached else {}
         # Untouched pages of an empty array take no memory: the cache grows with what is read.
         self._cache = {source: np.empty(shape, np.uint8) for source, shape in shapes.items()}
         self._known = np.zeros(len(self), np.bool_)
 
-    def _opened(self) -> tuple[h5py.File, ThreadPoolExecutor]:
-        """The file and the threads of this process; those of a parent process are no use after a fork."""
+    def _opened(self) -> h5py.File:
+        """The file of this process; that of a parent process is no use after a fork."""
         if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), h5py.File(self.path, "r"), ThreadPoolExecutor(self._threads))
-        return self._open[1:]
+            self._open = (os.getpid(), h5py.File(self.path, "r"))
+        return self._open[1]
 
     def _decode(self, source: str, places: NDArray[np.int64]) -> UInt8:
         planes = np.empty((len(places), *self._shapes[source]), np.uint8)
         with reading(self.path):
-            file, pool = self._opened()
-            chunks = file[f"patches/{source}"].id
-
-            def fill(part: slice) -> None:
-                for target, place in zip(planes[part], places[part], strict=True):
-                    _, chunk = chunks.read_direct_chunk((int(self._numbers[place]), 0, 0, 0))
-                    target[:] = inflate(chunk, target.size).reshape(target.shape)
-
-            list(pool.map(fill, (slice(i, None, self._threads) for i in range(self._threads))))
-        undo_differences(planes)
+            stored = self._opened()[f"patches/{source}"]
+            for target, place in zip(planes, places, strict=True):
+                target[:] = stored[int(self._numbers[place])]
+        decode(planes)
         return planes
 
 

@@ -1,6 +1,6 @@
 """Layout of a patch file, and the checks that make a foreign or damaged one harmless.
 
-    /patches/<source>   uint8 N×C×P×P, C = 1 (grey) or 3, one deflated chunk a patch, as `patch_codec` says
+    /patches/<source>   uint8 N×C×P×P, C = 1 (grey) or 3, one chunk a patch, as `patch_codec` says
     /index              N records: split, pair, row, column, and channels of each source's image (1 if it was grey)
     /stems              stem of each pair, UTF-8
     attributes          format, package, settings, splits, sources, manifest_sha256
@@ -10,12 +10,14 @@ Text has a fixed length everywhere: no Python objects, nothing that is followed 
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,7 +115,7 @@ def read_layout(path: Path) -> Layout:
         inside = (index["split"] < len(header.splits)) & (index["pair"] < len(stems))
         if not inside.all() or not np.isin(index["channels"], (1, 3)).all():
             raise ValueError("an index that points outside the file")
-        shapes = {source: _shape(file, source, len(index), header.settings.size) for source in header.sources}
+        shapes = {source: _shape(file, path, source, len(index), header.settings.size) for source in header.sources}
         return Layout(header, index, stems, shapes)
 
 
@@ -152,7 +154,7 @@ def _array(file: h5py.File, name: str, dtype: np.dtype[np.void] | None = None) -
     return np.asarray(dataset[:])
 
 
-def _shape(file: h5py.File, source: str, count: int, side: int) -> tuple[int, int, int]:
+def _shape(file: h5py.File, path: Path, source: str, count: int, side: int) -> tuple[int, int, int]:
     dataset = _dataset(file, f"patches/{source}")
     shape = dataset.shape
     filters = dataset.id.get_create_plist()
@@ -160,10 +162,15 @@ def _shape(file: h5py.File, source: str, count: int, side: int) -> tuple[int, in
         dataset.dtype != np.uint8
         or shape not in [(count, 1, side, side), (count, 3, side, side)]
         or dataset.chunks != (1, *shape[1:])
-        or [filters.get_filter(i)[0] for i in range(filters.get_nfilters())] != [h5py.h5z.FILTER_DEFLATE]
+        or [filters.get_filter(i)[0] for i in range(filters.get_nfilters())] != [hdf5plugin.BSHUF_ID]
     ):
         raise ValueError(f"patches of {source} of another layout")
-    # Deflate expands at most 1032 times: no more memory is claimed than the file's own size allows.
-    if dataset.nbytes > 1032 * dataset.id.get_storage_size():
+    # A chunk says how many bytes it unpacks to, and the filter believes it: check it, so that none can claim memory.
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    size = int(np.prod(shape[1:])).to_bytes(8, "big")
+    with path.open("rb") as raw:
+        unpacked = {os.pread(raw.fileno(), 8, chunk.byte_offset) for chunk in chunks}
+    if len(chunks) != count or any(chunk.filter_mask for chunk in chunks) or unpacked - {size}:
         raise ValueError(f"patches of {source} that are not in the file")
     return (shape[1], side, side)

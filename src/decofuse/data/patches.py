@@ -57,7 +57,7 @@ def write_patches(
         settings: size, stride and contrast test.
         out: HDF5 file to write.
         splits: splits to cut.
-        workers: threads that read, cut and compress.
+        workers: threads that read, cut and encode.
 
     Raises:
         UserError: the manifest or an image is missing, altered or unreadable, or no patch is left.
@@ -118,14 +118,15 @@ def is_low_contrast_luma(values: Float32, settings: PatchSettings) -> bool:
 
 
 def _cut(pair: Pair, sources: Sequence[str], channels: Sequence[int], settings: PatchSettings) -> Cuts:
-    """Read the images of a pair, and compress the patches that pass the contrast test in every source."""
+    """Read the images of a pair, and encode the patches that pass the contrast test in every source."""
     images = [_read(pair, source) for source in sources]
-    cuts = Cuts([], [3 if image.ndim == 3 else 1 for image in images], [])
+    cuts = Cuts([], [3 if image.ndim == 3 else 1 for image in images], [[] for _ in images])
     for row, column in corners(pair.height, pair.width, settings):
         patches = [image[row : row + settings.size, column : column + settings.size] for image in images]
         if not any(is_low_contrast(patch, settings) for patch in patches):
             cuts.corners.append((row, column))
-            cuts.chunks.append([encode(patch, planes) for patch, planes in zip(patches, channels, strict=True)])
+            for planes, patch, count in zip(cuts.planes, patches, channels, strict=True):
+                planes.append(encode(patch, count))
     return cuts
 
 
