@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from decofuse.config import read_yaml
+
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 STAMP = Path(".snakemake/decofuse/dvc.lock.sha256")
@@ -135,11 +137,13 @@ def adopt(preset: str) -> None:
     dag = build(preset)
     status = subprocess.check_output([sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"])
     changed = json.loads(status or "{}")
-    known = yaml.safe_load(LOCK.read_text()).get("stages", {})
+    known = read_yaml(LOCK).get("stages", {})
     stale = {
         job
         for job in jobs(dag)
-        if name(job) in changed or name(job) not in known or not all(map(os.path.exists, job.output))
+        if name(job) in changed
+        or not _recorded_as_is(known.get(name(job)), job)
+        or not all(map(os.path.exists, job.output))
     }
     for job in list(stale):
         stale |= set(dag.bfs(dag.depending, job))
@@ -180,6 +184,17 @@ def _used_what_is_there(entry: Any, job: Any) -> bool:
     }
     used = json.loads(dict(job.params.items())["settings"])
     return bool(job.rule.name == "params" or now == used)
+
+
+def _recorded_as_is(entry: dict[str, Any] | None, job: Any) -> bool:
+    """Whether dvc.lock has the job with the parameters and the code that it would run with now.
+
+    `dvc status` compares with results/<preset>/params.yaml, which may be older than the code that a pull brought.
+    """
+    if entry is None or job.rule.name == "params":
+        return entry is not None
+    (recorded,) = entry["params"].values()
+    return bool(recorded == json.loads(dict(job.params.items())["settings"]))
 
 
 def _touch(targets: Iterable[str], preset: str) -> None:

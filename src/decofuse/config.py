@@ -114,14 +114,14 @@ def load(path: Path, preset: str | None = None, presets: Path | None = None) -> 
         UserError: a file is missing or is no YAML mapping, a key is unknown, a value has the wrong type, or values
             do not go together; the line names file and key path.
     """
-    own = _read(path)
+    own = read_yaml(path)
     name = preset or own.get("preset", "demo")
     folder = presets or path.parent / PRESETS
     overlay_path = folder / f"{name}.yaml"
     if not overlay_path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
         raise UserError(f"{path}: preset: expected one of {found}, found {name!r}")
-    overlay = _read(overlay_path)
+    overlay = read_yaml(overlay_path)
     merged = _overlay(overlay, {**own, "preset": name})
     try:
         params = Params.model_validate_json(json.dumps(merged))
@@ -156,7 +156,12 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping safely, numbers as YAML 1.2 has them.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds no mapping.
+    """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:

@@ -101,6 +101,13 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, jobs):
     assert project.would_run() == jobs
 
 
+def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):
+    """dvc.lock moved and results/smoke/params.yaml is of the old code: DVC finds the grid clean, and it is stale."""
+    project.edit("src/decofuse/grid.py", "_GAP = ", "_GAP = 2 * ")
+    (project.root / ".snakemake/decofuse/dvc.lock.sha256").unlink()
+    assert project.would_run() == {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"}
+
+
 def test_a_touched_input_reruns_nothing(project):
     (project.root / "data/scenes-smoke/manifest.csv").touch()
     assert project.would_run() == set()
