@@ -19,7 +19,7 @@ from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
 from decofuse.files import write_text
 from decofuse.models.registry import METHODS
-from decofuse.tracking.run import PARENT_RUN, close_reproduction, open_reproduction
+from decofuse.tracking.run import PARENT_RUN, close_reproduction, flatten, open_reproduction
 
 FROZEN = "DECOFUSE_FROZEN"
 STATE = Path(".snakemake/decofuse")
@@ -36,7 +36,7 @@ class Run:
         self.params = model.Params.model_validate_json(json.dumps(plain))
         self.preset = self.params.preset
         self.used = sorted({self.params.train, *self.params.test})
-        self.trained = [name for name in self.params.run if METHODS[name].phases]
+        self.trained = stages.trained(self.params)
 
     def settings(self, stage: str, *names: str) -> str:
         """A stage's slice as one JSON string: Snakemake compares params as a set of values."""
@@ -76,11 +76,7 @@ class Run:
 
     def url(self, archive: str) -> str:
         """Address of an archive."""
-        return next(
-            DATASETS[name].url
-            for name, entry in self.resolved["public"].items()
-            if entry["repository"] and stages.archive_name(entry["repository"]) == archive
-        )
+        return DATASETS[stages.archive_owner(self.resolved, archive)].url
 
     def archive(self, dataset: str) -> list[str]:
         """The archive that a dataset is extracted from, if it is downloaded."""
@@ -232,14 +228,8 @@ def _parent_file(run: Run) -> Path:
 def _scores(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
-    nested = json.loads(path.read_text())
-    return {
-        f"{dataset}.{method}.{metric}": value
-        for dataset, methods in nested.items()
-        for method, metrics in methods.items()
-        for metric, value in metrics.items()
-        if value is not None
-    }
+    scores = flatten(json.loads(path.read_text()))
+    return {name: value for name, value in scores.items() if value is not None}
 
 
 def _drop_broken_indices(run: Run) -> None:

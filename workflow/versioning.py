@@ -41,6 +41,12 @@ def jobs(dag: Any) -> list[Any]:
     return sorted((job for job in dag.jobs if "settings" in dict(job.params.items())), key=name)
 
 
+def settings(job: Any) -> dict[str, Any]:
+    """The slice of the parameters that a job is started with."""
+    slice_: dict[str, Any] = json.loads(dict(job.params.items())["settings"])
+    return slice_
+
+
 def stage(job: Any, preset: str) -> dict[str, Any]:
     """A job as a DVC stage."""
     params = dict(job.params.items())
@@ -50,7 +56,7 @@ def stage(job: Any, preset: str) -> dict[str, Any]:
         "deps": sorted(map(str, params.get("dvc_deps") or job.input)),
     }
     if job.rule.name != "params":
-        made["params"] = [{f"results/{preset}/params.yaml": sorted(json.loads(params["settings"]))}]
+        made["params"] = [{f"results/{preset}/params.yaml": sorted(settings(job))}]
     outputs = [*map(str, job.output), *params.get("dvc_outs", [])]
     made["outs"] = sorted(path for path in outputs if not _is_metric(path))
     made["metrics"] = sorted(filter(_is_metric, outputs))
@@ -59,11 +65,11 @@ def stage(job: Any, preset: str) -> dict[str, Any]:
 
 def pipeline(dag: Any, preset: str) -> dict[str, Any]:
     """dvc.yaml's content: this preset's stages made anew, those of other presets kept."""
-    old = yaml.safe_load(PIPELINE.read_text()) if PIPELINE.is_file() else {}
+    old = read_yaml(PIPELINE) if PIPELINE.is_file() else {}
     own = {name(job): stage(job, preset) for job in jobs(dag)}
     others = {
         key: value
-        for key, value in (old or {}).get("stages", {}).items()
+        for key, value in old.get("stages", {}).items()
         if key not in own and not key.startswith(f"{preset}--")
     }
     curves = sorted(
@@ -84,7 +90,7 @@ def generate(dag: Any, preset: str) -> None:
 
 def check(dag: Any, preset: str) -> bool:
     """Whether dvc.yaml is what `generate` would write."""
-    return PIPELINE.is_file() and yaml.safe_load(PIPELINE.read_text()) == pipeline(dag, preset)
+    return PIPELINE.is_file() and read_yaml(PIPELINE) == pipeline(dag, preset)
 
 
 def record(dag: Any, preset: str) -> None:
@@ -182,8 +188,7 @@ def _used_what_is_there(entry: Any, job: Any) -> bool:
         if type(dependency).__name__ == "ParamsDependency"
         for key, value in dependency.hash_info.value.items()
     }
-    used = json.loads(dict(job.params.items())["settings"])
-    return bool(job.rule.name == "params" or now == used)
+    return bool(job.rule.name == "params" or now == settings(job))
 
 
 def _recorded_as_is(entry: dict[str, Any] | None, job: Any) -> bool:
@@ -194,7 +199,7 @@ def _recorded_as_is(entry: dict[str, Any] | None, job: Any) -> bool:
     if entry is None or job.rule.name == "params":
         return entry is not None
     (recorded,) = entry["params"].values()
-    return bool(recorded == json.loads(dict(job.params.items())["settings"]))
+    return bool(recorded == settings(job))
 
 
 def _touch(targets: Iterable[str], preset: str) -> None:

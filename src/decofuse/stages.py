@@ -27,7 +27,7 @@ def resolve(params: Params) -> Resolved:
             "dataset": digest(["decofuse.data.prepare"]),
             "scenes": digest(["decofuse.data.scenes", "decofuse.data.prepare"]),
             "patches": digest(["decofuse.data.patches"]),
-            "train": {name: digest(["decofuse.training.stage", METHODS[name].module]) for name in _trained(params)},
+            "train": {name: digest(["decofuse.training.stage", METHODS[name].module]) for name in trained(params)},
             "generate": {
                 name: digest(["decofuse.fusing.fuse", "decofuse.fusing.network", METHODS[name].module])
                 for name in params.run
@@ -40,9 +40,8 @@ def resolve(params: Params) -> Resolved:
 
 
 def download(resolved: Resolved, archive: str) -> Resolved:
-    """Slice of the download of an archive, which several datasets may share."""
-    owner = next(name for name, entry in resolved["public"].items() if archive_name(entry["repository"]) == archive)
-    return _pick(resolved, [f"public.{owner}.repository", "code.download"])
+    """Slice of the download of an archive."""
+    return _pick(resolved, [f"public.{archive_owner(resolved, archive)}.repository", "code.download"])
 
 
 def dataset(resolved: Resolved, name: str) -> Resolved:
@@ -90,7 +89,14 @@ def archive_name(repository: str) -> str:
     return repository.replace("/", "-")
 
 
-def _trained(params: Params) -> list[str]:
+def archive_owner(resolved: Resolved, archive: str) -> str:
+    """The first public dataset in use that lies in an archive; several may share one."""
+    public: dict[str, Any] = resolved["public"]
+    return next(name for name, entry in public.items() if archive_name(entry["repository"]) == archive)
+
+
+def trained(params: Params) -> list[str]:
+    """The methods of a run that have training phases."""
     return [name for name in params.run if METHODS[name].phases]
 
 
