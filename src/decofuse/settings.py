@@ -41,7 +41,7 @@ class PatchSettings(Section):
     )
 
 
-class OptimizerSettings(Section):
+class AdamSettings(Section):
     """Adam, one instance a part of the network (its state is per parameter, so one instance with groups is equal)."""
 
     learning_rate: float = Field(1e-4, gt=0, description="initial learning rate of a part that starts fresh")
@@ -49,10 +49,19 @@ class OptimizerSettings(Section):
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
     epsilon: float = Field(1e-8, gt=0, description="added to the denominator")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty")
-    clip_norm: float = Field(0.01, gt=0, description="largest total L2 norm of a part's gradient")
+    clip_norm: float | None = Field(0.01, gt=0, description="largest total L2 norm of a gradient; null: not clipped")
 
 
-class ScheduleSettings(Section):
+class SGDSettings(Section):
+    """Stochastic gradient descent with momentum, neither dampened nor Nesterov's."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="share of the last update in the next one")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on every parameter")
+    clip_norm: float | None = Field(None, gt=0, description="largest total L2 norm of a gradient; null: not clipped")
+
+
+class StepSchedule(Section):
     """Step decay: the rate is multiplied by `factor` each `step_epochs` epochs in which a part was trained."""
 
     step_epochs: int = Field(20, ge=1, description="epochs between two decays [epochs]")
@@ -60,13 +69,61 @@ class ScheduleSettings(Section):
     floor: float = Field(1e-6, ge=0, description="the rate never falls below this")
 
 
-class PhaseSettings(Section):
-    """What every training phase has; a method's phase adds its loss weights."""
+class MilestoneSchedule(Section):
+    """The rate is multiplied by `factor` at each milestone."""
 
-    epochs: int = Field(ge=1, description="passes over the training patches [epochs]")
-    batch_size: int = Field(8, ge=1, description="patches a step; the last batch of an epoch may be smaller")
-    optimizer: OptimizerSettings = OptimizerSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
+    milestones: tuple[int, ...] = Field(description="epochs before which the rate falls, in order [epochs]")
+    factor: float = Field(0.5, gt=0, le=1, description="multiplier at each milestone")
+
+
+class CosineSchedule(Section):
+    """Cosine annealing with warm restarts, a step an epoch (Loshchilov and Hutter, SGDR, ICLR 2017)."""
+
+    first_cycle: int = Field(1, ge=1, description="length of the first cycle [epochs]")
+    growth: int = Field(2, ge=1, description="each cycle is this many times as long as the one before")
+    floor: float = Field(1e-9, ge=0, description="rate that a cycle falls towards")
+
+
+class PolySchedule(Section):
+    """Exponential warm-up, then polynomial decay to 0 at the last step."""
+
+    warmup_steps: int = Field(1000, ge=0, description="steps of the warm-up [steps]")
+    warmup_rate: float = Field(1e-5, gt=0, description="rate of the first step of the warm-up")
+    power: float = Field(0.9, gt=0, description="exponent of the decay")
+
+
+class PatchSampling(Section):
+    """How a phase takes patches."""
+
+    flip: bool = Field(False, description="flip each patch at random, left-right and upside down, each with chance 1/2")
+    background: Literal["keep", "drop"] = Field(
+        "keep", description="drop: leave out patches whose label is class 0 throughout (where there are labels)"
+    )
+
+
+class PhaseSettings(Section):
+    """What every training phase has; a method's phase adds its loss weights `weights` and its own options."""
+
+    epochs: int = Field(ge=1, description="passes over the training samples [epochs]")
+    batch_size: int = Field(8, ge=1, description="samples a step; the last batch of an epoch may be smaller")
+    optimizer: AdamSettings | SGDSettings = AdamSettings()
+    schedule: StepSchedule | MilestoneSchedule | CosineSchedule | PolySchedule = StepSchedule()
+    data: Section = PatchSampling()
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: convolutions and products in bfloat16 (autocast), weights in float32"
+    )
+    checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass instead of keeping them: less memory"
+    )
+    compile: bool = Field(False, description="compile the network first (torch.compile)")
+
+
+class PatchPhaseSettings(PhaseSettings):
+    """A phase on patches with Adam and step decay: the form of CDDFuse and its relatives."""
+
+    optimizer: AdamSettings = AdamSettings()
+    schedule: StepSchedule = StepSchedule()
+    data: PatchSampling = PatchSampling()
 
 
 class FuseSettings(Section):
@@ -77,6 +134,11 @@ class FuseSettings(Section):
     )
     rounding: Literal["half_down", "nearest", "truncate"] = Field(
         "half_down", description="how 0-255 becomes 8 bits; half_down is what CDDFuse's image writer did"
+    )
+    chroma: Literal["opencv", "clamped"] = Field(
+        "opencv",
+        description="how colour is put back beside fused luma: opencv inverts the split exactly, on 8 bits; clamped is "
+        "PSFusion's and SSDFusion's, on floats (rounded factors, Cb and Cr kept in [0, 1])",
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from decofuse.errors import UserError
-from decofuse.settings import OptimizerSettings, PhaseSettings, ScheduleSettings
+from decofuse.settings import AdamSettings, PhaseSettings, StepSchedule
 from decofuse.training.checkpoint import ResumeState
 from decofuse.training.loop import Task, run
 from decofuse.training.optimiser import PartOptimizer, learning_rate
@@ -44,8 +44,8 @@ def terms(network, batch):
 SETTINGS = PhaseSettings(
     epochs=3,
     batch_size=4,
-    optimizer=OptimizerSettings(learning_rate=1e-2, clip_norm=0.5),
-    schedule=ScheduleSettings(step_epochs=2, factor=0.1),
+    optimizer=AdamSettings(learning_rate=1e-2, clip_norm=0.5),
+    schedule=StepSchedule(step_epochs=2, factor=0.1),
 )
 
 
@@ -156,7 +156,7 @@ def test_one_adam_with_groups_equals_one_adam_a_part(tmp_path):
 
 def test_rates_go_on_from_earlier_phases(tmp_path):
     """CDDFuse, specification section 5: 40 epochs halve the encoder's rate twice before phase II begins."""
-    optimizer, schedule = OptimizerSettings(), ScheduleSettings()
+    optimizer, schedule = AdamSettings(), StepSchedule()
     rates = [learning_rate(optimizer, schedule, epochs) for epochs in (0, 19, 20, 40, 60, 119)]
     assert rates == [1e-4, 1e-4, 5e-5, 2.5e-5, 1.25e-5, 3.125e-6]
     assert learning_rate(optimizer, schedule, 10_000) == 1e-6

@@ -17,6 +17,7 @@ SOURCES: Mapping[Task, tuple[str, ...]] = {
     "multi-focus": ("source_a", "source_b"),
     "single": ("image",),
 }
+FUSION_TASKS: tuple[Task, ...] = tuple(task for task, sources in SOURCES.items() if len(sources) == 2)
 IGNORED_LABEL = 255  # a pixel with this label belongs to no class, in every dataset
 
 

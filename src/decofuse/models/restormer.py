@@ -56,6 +56,9 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+Norm = Callable[[int], nn.Module]
+
+
 class ChannelAttention(nn.Module):
     """Attention between channels (Restormer's MDTA): its cost grows linearly with the number of pixels.
 
@@ -117,13 +120,20 @@ class GatedFeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """x ← x + attention(norm₁(x)); x ← x + feed_forward(norm₂(x))."""
+    """x ← x + attention(norm₁(x)); x ← x + feed_forward(norm₂(x)).
 
-    def __init__(self, channels: int, attention: nn.Module, feed_forward: nn.Module) -> None:
+    Args:
+        channels: C.
+        attention: maps N×C×H×W to the same shape.
+        feed_forward: the same.
+        norm: builds norm₁ and norm₂ from C.
+    """
+
+    def __init__(self, channels: int, attention: nn.Module, feed_forward: nn.Module, norm: Norm = ChannelNorm) -> None:
         super().__init__()
-        self.norm1 = ChannelNorm(channels)
+        self.norm1 = norm(channels)
         self.attention = attention
-        self.norm2 = ChannelNorm(channels)
+        self.norm2 = norm(channels)
         self.feed_forward = feed_forward
 
     def forward(self, features: Tensor) -> Tensor:
@@ -133,16 +143,17 @@ class TransformerBlock(nn.Module):
         return result
 
 
-def restormer_block(channels: int, heads: int) -> TransformerBlock:
+def restormer_block(channels: int, heads: int, norm: Norm = ChannelNorm) -> TransformerBlock:
     """Restormer's block: depthwise attention and a feed-forward of expansion 2."""
     return TransformerBlock(
         channels,
         ChannelAttention(channels, heads, groups=3 * channels),
         GatedFeedForward(channels, hidden=2 * channels, groups=4 * channels),
+        norm,
     )
 
 
-def base_block(channels: int, heads: int) -> TransformerBlock:
+def base_block(channels: int, heads: int, norm: Norm = ChannelNorm) -> TransformerBlock:
     """CDDFuse's base branch: full 3×3 convolution in the attention, feed-forward of expansion 1.
 
     The feed-forward's 3×3 convolution has C groups of two channels, half as many as a depthwise one: as upstream.
@@ -151,6 +162,7 @@ def base_block(channels: int, heads: int) -> TransformerBlock:
         channels,
         ChannelAttention(channels, heads, groups=1),
         GatedFeedForward(channels, hidden=channels, groups=channels),
+        norm,
     )
 
 

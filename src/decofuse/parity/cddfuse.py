@@ -9,7 +9,7 @@ from decofuse.errors import UserError
 from decofuse.losses.correlation import correlation
 from decofuse.losses.ssim import SSIMVersion, ssim_map
 from decofuse.models.cddfuse import UPSTREAM, CDDFuse, Features, Skip, fusion_terms, reconstruction_terms
-from decofuse.models.registry import CDDFuseFusionWeights, CDDFuseReconstructionWeights
+from decofuse.models.registry.cddfuse import CDDFuseFusionWeights, CDDFuseReconstructionWeights
 from decofuse.parity.golden import Array, Golden
 from decofuse.parity.probes import feature, gradient_norms, postprocess
 from decofuse.parity.tolerance import Rule, absolute, of_largest, pixels, relative

@@ -80,24 +80,34 @@ class Golden:
         """
         return torch.from_numpy(self.array(key, (None, 1, None, None), "f")).to(dtype)
 
-    def load(self, network: nn.Module, upstream: Upstream, dtype: torch.dtype) -> None:
+    def load(self, network: nn.Module, upstream: Upstream, dtype: torch.dtype, shapes: Shapes | None = None) -> None:
         """Give `network` the weights of the manifest; it may lie on the meta device.
+
+        Args:
+            network: filled completely.
+            upstream: how the manifest's tensors are named.
+            dtype: precision of the weights.
+            shapes: checkpoint part -> tensors, where the manifest holds more than this network; all when left out.
 
         Raises:
             UserError: the manifest's tensors are not the network's.
         """
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         weights: dict[str, Tensor] = {}
-        for part, tensors in self.shapes.items():
+        for part, tensors in (self.shapes if shapes is None else shapes).items():
             for name, shape in tensors.items():
+                path = f"{part}.{name}" if part else name
                 ours = upstream.translate(part, name) if part in upstream.parts else ""
+                if ours is None:
+                    continue
                 if expected.get(ours) != shape or ours in weights:
                     raise UserError(
-                        f"{self.manifest}: {part}.{name} {list(shape)} is no tensor of this network; "
+                        f"{self.manifest}: {path} {list(shape)} is no tensor of this network; "
                         "give the manifest of this method"
                     )
-                path = f"{part}.{name}"
-                weights[ours] = torch.from_numpy(fill(path, shape)).to(dtype) * self.factors.get(path, 1.0)
+                values = torch.from_numpy(fill(path, shape))
+                factor = self.factors.get(path, 1.0)
+                weights[ours] = values.to(dtype) * factor if values.is_floating_point() else values
         missing = sorted(expected.keys() - weights)
         if missing:
             raise UserError(f"{self.manifest}: expected also {missing[0]}, found no such tensor; get the file again")

@@ -37,11 +37,15 @@ def feature(name: str, maps: Tensor) -> dict[str, Array]:
 
 
 def gradient_norms(prefix: str, network: nn.Module, golden: Golden, upstream: Upstream) -> dict[str, Array]:
-    """L2 norm of the gradient of each part and of each of its tensors in the manifest's order; NaN without gradient."""
+    """L2 norm of the gradient of each part and of each of its tensors in the manifest's order; NaN without gradient.
+
+    Buffers and tensors that upstream never uses have none.
+    """
     parameters = dict(network.named_parameters())
     norms: dict[str, Array] = {}
     for part, tensors in golden.shapes.items():
-        gradients = [parameters[upstream.translate(part, name)].grad for name in tensors]
+        ours = [upstream.translate(part, name) for name in tensors]
+        gradients = [parameters[name].grad if name in parameters else None for name in ours]
         each = np.array([np.nan if g is None else torch.linalg.vector_norm(g).item() for g in gradients])
         norms[f"{prefix}.gradnorms.{part}"] = each
         norms[f"{prefix}.gradnorm.{part}"] = np.sqrt(np.nansum(each**2))

@@ -1,27 +1,11 @@
-"""The registry of methods: what each is, and the typed section that it has in params.yaml.
+"""CDDFuse in the registry."""
 
-It is an edge: stages are handed what they need from it and do not import it, so that a new entry makes
-nothing run again. It imports no torch, so that reading params.yaml stays cheap.
-"""
-
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from decofuse.settings import FuseSettings, PhaseSettings, Section
-
-
-class MethodSettings(Section):
-    """What every method has in params.yaml; a method with training adds `network` and one section a phase."""
-
-    fuse: FuseSettings = FuseSettings()
-
-
-class ReferenceSettings(MethodSettings):
-    """A fuser without training: grey levels are kept, not stretched."""
-
-    fuse: FuseSettings = FuseSettings(stretch=False, rounding="nearest")
+from decofuse.models.registry.method import LUMA_FROM_GREY, PATCHES, Method, MethodSettings
+from decofuse.settings import PatchPhaseSettings, Section
 
 
 class CDDFuseNetwork(Section):
@@ -53,7 +37,7 @@ class CDDFuseReconstructionWeights(Section):
     gradient: float = Field(5.0, ge=0, description="L1 between the gradients of the visible image and its copy")
 
 
-class CDDFuseReconstruction(PhaseSettings):
+class CDDFuseReconstruction(PatchPhaseSettings):
     """Phase I: both sources are taken apart and rebuilt."""
 
     epochs: int = Field(40, ge=1, description="passes over the training patches [epochs]")
@@ -71,7 +55,7 @@ class CDDFuseFusionWeights(Section):
     decomposition: float = Field(2.0, ge=0, description="correlation of detail against correlation of base features")
 
 
-class CDDFuseFusion(PhaseSettings):
+class CDDFuseFusion(PatchPhaseSettings):
     """Phase II: all parts learn to fuse, the autoencoder's learning rate and moments carried on."""
 
     epochs: int = Field(80, ge=1, description="passes over the training patches [epochs]")
@@ -86,57 +70,21 @@ class CDDFuseSettings(MethodSettings):
     fusion: CDDFuseFusion = CDDFuseFusion()
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way to fuse.
-
-    Attributes:
-        title: name as published.
-        source: where it was published, or what it is.
-        module: module that holds the network class and, for trained methods, its PHASES.
-        network: name of the network class in that module.
-        phases: training phases in order; empty for a fuser without training.
-        tasks: tasks that it serves.
-        settings: type of its section in params.yaml.
-    """
-
-    title: str
-    source: str
-    module: str
-    network: str
-    phases: tuple[str, ...]
-    tasks: tuple[str, ...]
-    settings: type[MethodSettings]
-
-
-ALL_TASKS = ("infrared-visible", "medical", "multi-exposure", "multi-focus")
-
-METHODS: dict[str, Method] = {
-    "average": Method(
-        title="Average",
-        source="mean of the two sources",
-        module="decofuse.models.reference",
-        network="Average",
-        phases=(),
-        tasks=ALL_TASKS,
-        settings=ReferenceSettings,
+METHOD = Method(
+    title="CDDFuse",
+    source="Zhao et al., CVPR 2023, arXiv 2211.14461",
+    module="decofuse.models.cddfuse",
+    network="CDDFuse",
+    phases={"reconstruction": PATCHES, "fusion": PATCHES},
+    tasks={"infrared-visible": LUMA_FROM_GREY, "medical": LUMA_FROM_GREY},
+    settings=CDDFuseSettings,
+    upstream="Zhaozixiang1228/MMIF-CDDFuse",
+    licence="none stated",
+    sizes="at least 2 x 2",
+    quirks=(
+        "SSIM of kornia 0.2 (`ssim`)",
+        "the visible image is added before the decoder's sigmoid (`skip`)",
+        "a gradient term of the visible image alone in phase I",
+        "results are stretched to their own range before saving (`fuse.stretch`)",
     ),
-    "laplacian": Method(
-        title="Laplacian pyramid",
-        source="Burt and Adelson 1983; strongest detail, mean residual",
-        module="decofuse.models.reference",
-        network="Laplacian",
-        phases=(),
-        tasks=ALL_TASKS,
-        settings=ReferenceSettings,
-    ),
-    "cddfuse": Method(
-        title="CDDFuse",
-        source="Zhao et al., CVPR 2023, arXiv 2211.14461",
-        module="decofuse.models.cddfuse",
-        network="CDDFuse",
-        phases=("reconstruction", "fusion"),
-        tasks=("infrared-visible",),
-        settings=CDDFuseSettings,
-    ),
-}
+)

@@ -1,0 +1,91 @@
+"""What the registry knows of a method; plain values, so that reading params.yaml stays cheap."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from decofuse.settings import FuseSettings, Section
+
+Colour = Literal["grey", "luma", "rgb"]
+
+
+class MethodSettings(Section):
+    """What every method has in params.yaml; a method with training adds `network` and one section a phase."""
+
+    fuse: FuseSettings = FuseSettings()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where the training samples of a phase come from.
+
+    Attributes:
+        module: module of the class.
+        name: the class, see `decofuse.training.loop.Samples`.
+        reads: the stage output that it reads: the HDF5 patches or the manifest of the training dataset.
+        labels: whether the dataset must have labels.
+        roles: sources that the dataset must have; empty for any.
+        colour: source that must be in colour, if one must.
+    """
+
+    module: str
+    name: str
+    reads: Literal["patches", "manifest"]
+    labels: bool = False
+    roles: tuple[str, ...] = ()
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a network is given and gives for a task.
+
+    `grey` is luma in 8-bit levels over 255 (as OpenCV reads a file as grey), N×1×H×W; `luma` is Y = 0.299 R + 0.587 G
+    + 0.114 B of RGB / 255, not rounded, N×1×H×W; `rgb` is N×3×H×W, a grey image three times. All are in [0, 1].
+    """
+
+    source_a: Colour
+    source_b: Colour
+    fused: Literal["luma", "rgb"]
+
+
+LUMA_FROM_GREY = Views("grey", "grey", "luma")
+LUMA_FROM_LUMA = Views("luma", "luma", "luma")
+LUMA_FROM_COLOUR = Views("rgb", "luma", "luma")
+RGB_FROM_RGB = Views("rgb", "rgb", "rgb")
+
+_PAIR = ("visible", "infrared")
+PATCHES = Samples("decofuse.data.patch_samples", "PatchSamples", reads="patches", roles=_PAIR)
+LABELLED_PATCHES = Samples("decofuse.data.patch_samples", "LabelledPatchSamples", reads="patches", roles=_PAIR)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to fuse.
+
+    Attributes:
+        title: name as published.
+        source: where it was published, or what it is.
+        module: module that holds the network class and, for trained methods, its PHASES.
+        network: name of the network class in that module.
+        phases: training phases in order, each with the samples that it trains on; empty for a fuser without training.
+        tasks: tasks that it serves, each with what the network is given and gives.
+        settings: type of its section in params.yaml.
+        upstream: GitHub owner/name of the published code, empty if there is none.
+        licence: licence of that code, in words.
+        sizes: image sizes that the network takes, in words.
+        quirks: what the published code does and a reader would not expect, kept by default; an option in brackets
+            switches it off.
+    """
+
+    title: str
+    source: str
+    module: str
+    network: str
+    phases: Mapping[str, Samples] = field(hash=False)
+    tasks: Mapping[str, Views] = field(hash=False)
+    settings: type[MethodSettings]
+    upstream: str = ""
+    licence: str = ""
+    sizes: str = ""
+    quirks: tuple[str, ...] = ()
