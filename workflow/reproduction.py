@@ -53,8 +53,8 @@ class Run:
         files += sorted({archive for name in self.used for archive in self.archive(name)})
         files += [f"data/{name}/{file}" for name in self.used for file in ("manifest.csv", "pairing.json")]
         for method in self.trained:
-            files.append(f"{root}/patches.h5")
             for phase in METHODS[method].phases:
+                files.append(self.training_data(self.preset, method, phase))
                 files += [f"{root}/training/{method}/{phase}/{name}" for name in _TRAINED]
         for dataset in self.params.test:
             files.append(f"{root}/grid-{dataset}.png")
@@ -100,9 +100,14 @@ class Run:
         folder = self._own_folder(dataset)
         return [] if folder is None else [folder]
 
+    def training_data(self, preset: str, method: str, phase: str) -> str:
+        """What the samples of a phase are read from."""
+        reads = METHODS[method].phases[phase].reads
+        return f"results/{preset}/patches.h5" if reads == "patches" else f"data/{self.params.train}/manifest.csv"
+
     def previous_phase(self, preset: str, method: str, phase: str) -> list[str]:
         """Weights and moments that a phase starts from."""
-        phases = METHODS[method].phases
+        phases = [*METHODS[method].phases]
         before = phases[: phases.index(phase)][-1:]
         return [
             f"results/{preset}/training/{method}/{name}/{part}.safetensors"
@@ -112,7 +117,8 @@ class Run:
 
     def weights(self, preset: str, method: str) -> list[str]:
         """Weights of a method's last phase, if it has any."""
-        return [f"results/{preset}/training/{method}/{p}/weights.safetensors" for p in METHODS[method].phases[-1:]]
+        last = METHODS[method].last_phase
+        return [f"results/{preset}/training/{method}/{last}/weights.safetensors"] if last else []
 
     def fused_images(self, preset: str, dataset: str, method: str) -> list[str]:
         """The folders for which an index of fused images stands."""

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Discriminator, Field, ValidationError, create_model, model_validator
 
+from decofuse.data.dataset import SOURCES, Task
 from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS, MethodSettings
+from decofuse.models.registry.method import Samples
 from decofuse.settings import EvaluationSettings, PatchSettings, ScenesSettings, Section
 
 PRESETS = Path("workflow/presets")
@@ -28,15 +30,13 @@ class Scenes(ScenesSettings):
 
 
 class Folder(Section):
-    """A dataset of your own: a folder with visible/ and infrared/ (source_a/ and source_b/ for other tasks)."""
+    """A dataset of your own: a folder with visible/ and infrared/ (other tasks: source_a/ and source_b/, or image/)."""
 
     kind: Literal["folder"] = Field(description="a folder of images")
     path: str = Field(
         description="the folder, absolute or relative to the project; labels/ and splits.csv are optional"
     )
-    task: Literal["infrared-visible", "medical", "multi-exposure", "multi-focus"] = Field(
-        "infrared-visible", description="names the sub-folders of the two sources"
-    )
+    task: Task = Field("infrared-visible", description="names the sub-folders of the sources; single: image/")
     classes: int = Field(0, ge=0, le=255, description="number of label classes; 0 without labels")
 
 
@@ -67,12 +67,19 @@ class Params(Section):
         settings: MethodSettings = getattr(self.methods, name)
         return settings
 
-    def task(self, dataset: str) -> str:
+    def task(self, dataset: str) -> Task:
         """The task that a dataset is for."""
         declared = self.datasets.get(dataset)
         if declared is None:
             return DATASETS[dataset].task
         return declared.task if isinstance(declared, Folder) else "infrared-visible"
+
+    def labelled(self, dataset: str) -> bool:
+        """Whether a dataset has label maps."""
+        declared = self.datasets.get(dataset)
+        if declared is None:
+            return bool(DATASETS[dataset].classes)
+        return isinstance(declared, Scenes) or declared.classes > 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -85,12 +92,20 @@ class Params(Section):
             _known(name, known, "test")
         for name in self.run:
             _known(name, list(METHODS), "run")
-            for dataset in (self.train, *self.test) if METHODS[name].phases else self.test:
+            for dataset in self.test:
                 _require(
                     self.task(dataset) in METHODS[name].tasks,
                     "run",
                     f"{name} does not serve {self.task(dataset)}, the task of {dataset}; "
                     f"it serves {', '.join(METHODS[name].tasks)}",
+                )
+            for phase, samples in METHODS[name].phases.items():
+                lacking = self._lacking(samples)
+                _require(
+                    not lacking,
+                    "train",
+                    f"phase {phase} of {name} needs a dataset with {lacking}, which {self.train} has not; "
+                    f"train on another one or take {name} out of run",
                 )
         scenes = self.datasets.get(self.train)
         if isinstance(scenes, Scenes):
@@ -100,6 +115,13 @@ class Params(Section):
                 f"{self.patches.size} is larger than the {scenes.height}x{scenes.width} images of {self.train}",
             )
         return self
+
+    def _lacking(self, samples: Samples) -> str:
+        """What the training dataset would need to have for these samples; empty if nothing."""
+        missing = [role for role in samples.roles if role not in SOURCES[self.task(self.train)]]
+        if missing:
+            return f"the source {missing[0]}"
+        return "labels" if samples.labels and not self.labelled(self.train) else ""
 
 
 def load(path: Path, preset: str | None = None, presets: Path | None = None) -> Params:

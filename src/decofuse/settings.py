@@ -5,7 +5,7 @@ Every field carries its default, its bounds and its unit; unknown keys are refus
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -101,6 +101,27 @@ class PatchSampling(Section):
     )
 
 
+class ViewSampling(Section):
+    """How degraded views of single images are made."""
+
+    size: int = Field(256, ge=8, description="side of a view [pixels]")
+    cells: int = Field(
+        13,
+        ge=1,
+        description="coarse cells along a side of a view that are shown or hidden; fine ones are twice as many, or one "
+        "more. For other sizes keep a cell as large as the network's patch: 13 size / 224 * 16 / patch, rounded [cells]",
+    )
+    jitter: float = Field(
+        0.1, gt=0, le=1, description="smallest factor of brightness, contrast and saturation; each is drawn up to 1"
+    )
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> "ViewSampling":
+        if 2 * self.cells + 1 > self.size:
+            raise ValueError(f"2 x {self.cells} + 1 cells do not fit into size {self.size}")
+        return self
+
+
 class PhaseSettings(Section):
     """What every training phase has; a method's phase adds its loss weights `weights` and its own options."""
 
@@ -148,3 +169,18 @@ class EvaluationSettings(Section):
     ssim_range: Literal["cddfuse", "standard"] = Field(
         "cddfuse", description="dynamic range L of SSIM: cddfuse 2 (on 0-255 data, as published tables), standard 255"
     )
+
+
+Colour = Literal["grey", "luma", "rgb"]
+
+
+class Views(Section):
+    """What a network is given and gives, all in [0, 1].
+
+    `grey` is luma in 8-bit levels over 255 (as OpenCV reads a file as grey), N×1×H×W; `luma` is Y = 0.299 R + 0.587 G
+    + 0.114 B of RGB / 255, not rounded, N×1×H×W; `rgb` is N×3×H×W, a grey image three times the same.
+    """
+
+    source_a: Colour
+    source_b: Colour
+    fused: Literal["luma", "rgb"]

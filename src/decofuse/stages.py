@@ -22,12 +22,19 @@ def resolve(params: Params) -> Resolved:
     return {
         **params.model_dump(mode="json"),
         "public": {name: asdict(dataset) for name, dataset in sorted(used.items())},
+        "views": {
+            dataset: {name: METHODS[name].tasks[params.task(dataset)].model_dump() for name in params.run}
+            for dataset in params.test
+        },
         "code": {
             "download": digest(["decofuse.data.download"]),
             "dataset": digest(["decofuse.data.prepare"]),
             "scenes": digest(["decofuse.data.scenes", "decofuse.data.prepare"]),
             "patches": digest(["decofuse.data.patches"]),
-            "train": {name: digest(["decofuse.training.stage", METHODS[name].module]) for name in trained(params)},
+            "train": {
+                name: {phase: digest(_training_modules(name, phase)) for phase in METHODS[name].phases}
+                for name in trained(params)
+            },
             "generate": {
                 name: digest(["decofuse.fusing.fuse", "decofuse.fusing.network", METHODS[name].module])
                 for name in params.run
@@ -60,13 +67,14 @@ def patches(resolved: Resolved) -> Resolved:
 def train(resolved: Resolved, method: str, phase: str) -> Resolved:
     """Slice of one training phase of a method."""
     section = f"methods.{method}"
-    keys = ["seed", "threads", "device", f"{section}.network", f"{section}.{phase}", f"code.train.{method}"]
+    keys = ["seed", "threads", "device", f"{section}.network", f"{section}.{phase}", f"code.train.{method}.{phase}"]
     return _pick(resolved, keys)
 
 
-def generate(resolved: Resolved, method: str) -> Resolved:
-    """Slice of the stage that fuses a test split."""
-    return _pick(resolved, ["threads", "device", f"methods.{method}.fuse", f"code.generate.{method}"])
+def generate(resolved: Resolved, dataset: str, method: str) -> Resolved:
+    """Slice of the stage that fuses the test split of a dataset."""
+    section, views = f"methods.{method}.fuse", f"views.{dataset}.{method}"
+    return _pick(resolved, ["threads", "device", section, views, f"code.generate.{method}"])
 
 
 def evaluate(resolved: Resolved) -> Resolved:
@@ -98,6 +106,11 @@ def archive_owner(resolved: Resolved, archive: str) -> str:
 def trained(params: Params) -> list[str]:
     """The methods of a run that have training phases."""
     return [name for name in params.run if METHODS[name].phases]
+
+
+def _training_modules(method: str, phase: str) -> list[str]:
+    entry = METHODS[method]
+    return ["decofuse.training.stage", entry.module, entry.phases[phase].module]
 
 
 def _pick(resolved: Resolved, keys: Iterable[str]) -> Resolved:

@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from decofuse.errors import UserError
-from decofuse.settings import AdamSettings, PhaseSettings, StepSchedule
+from decofuse.settings import (
+    AdamSettings,
+    CosineSchedule,
+    MilestoneSchedule,
+    PhaseSettings,
+    PolySchedule,
+    SGDSettings,
+    StepSchedule,
+)
 from decofuse.training.checkpoint import ResumeState
 from decofuse.training.loop import Task, run
 from decofuse.training.optimiser import PartOptimizer, learning_rate
@@ -21,19 +29,31 @@ class Toy(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+class Moody(Toy):
+    """Random in training, and with batch statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(self.first, nn.BatchNorm2d(2), nn.Dropout(0.3))
+
+
 class Noise:
-    def __init__(self, count, stop_at=None):
+    def __init__(self, count, stop_at=None, random=False):
         self.values = np.random.default_rng(0).random((count, 1, 8, 8), dtype=np.float32)
-        self.asked, self.stop_at = 0, stop_at
+        self.asked, self.stop_at, self.random = 0, stop_at, random
 
     def __len__(self):
         return len(self.values)
 
-    def batch(self, indices):
+    def batch(self, indices, step):
         self.asked += 1
         if self.asked == self.stop_at:
             raise KeyboardInterrupt
-        return {"visible": self.values[indices]}
+        brightness = np.random.default_rng(step).random(dtype=np.float32) if self.random else np.float32(1)
+        return {"visible": self.values[indices] * brightness}
+
+    def close(self):
+        pass
 
 
 def terms(network, batch):
@@ -49,9 +69,20 @@ SETTINGS = PhaseSettings(
 )
 
 
-def start(tmp_path, *, parts=("first", "second"), stop_at=None, settings=SETTINGS, loss=terms, before=None):
+def start(
+    tmp_path,
+    *,
+    parts=("first", "second"),
+    stop_at=None,
+    settings=SETTINGS,
+    loss=terms,
+    before=None,
+    build=Toy,
+    joint=False,
+    smallest=1,
+):
     torch.manual_seed(0)
-    network = Toy()
+    network = build()
     for name, part in network.named_children():
         part.requires_grad_(name in parts)
     task = Task(
@@ -59,12 +90,13 @@ def start(tmp_path, *, parts=("first", "second"), stop_at=None, settings=SETTING
         loss,
         {"square": 1.0, "absolute": 0.5},
         settings,
-        Noise(10, stop_at),
+        Noise(10, stop_at, random=build is Moody),
         Noise(3),
         (0, "m", "p"),
         before or {},
+        smallest,
     )
-    optimizer = PartOptimizer(network, parts, settings.optimizer)
+    optimizer = PartOptimizer(network, parts, settings.optimizer, joint)
     return task, optimizer, ResumeState(tmp_path / "state")
 
 
@@ -82,7 +114,7 @@ def test_the_loss_falls_and_every_step_is_logged(tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     steps = [step for step, values in logged if "loss" in values]
     assert steps == list(range(1, 10))  # 10 samples in batches of 4: three steps an epoch, the last one short
-    assert {"lr.first", "gradient_norm.first", "patches_per_s"} <= set(logged[0][1])
+    assert {"lr.first", "gradient_norm.first", "samples_per_s"} <= set(logged[0][1])
 
 
 def test_a_row_is_the_mean_of_its_epoch(tmp_path):
@@ -93,12 +125,20 @@ def test_a_row_is_the_mean_of_its_epoch(tmp_path):
     assert rows[0]["val.loss"] == pytest.approx(rows[0]["val.square"] + 0.5 * rows[0]["val.absolute"])
 
 
+SGD = SETTINGS.model_copy(
+    update={"optimizer": SGDSettings(learning_rate=1e-2), "schedule": PolySchedule(warmup_steps=3, warmup_rate=1e-3)}
+)
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 6, 9])
-def test_interrupted_at_any_step_ends_in_the_same_bits(tmp_path, stop_at):
-    whole, whole_optimizer, whole_rows, _ = trained(tmp_path / "whole")
+@pytest.mark.parametrize(("build", "settings"), [(Toy, SETTINGS), (Moody, SETTINGS), (Moody, SGD)])
+def test_interrupted_at_any_step_ends_in_the_same_bits(tmp_path, stop_at, build, settings):
+    """Whatever torch's generator did before: what is random in a step depends on the step alone."""
+    whole, whole_optimizer, whole_rows, _ = trained(tmp_path / "whole", build=build, settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "cut", stop_at=stop_at)
-    network, optimizer, rows, _ = trained(tmp_path / "cut")
+        trained(tmp_path / "cut", stop_at=stop_at, build=build, settings=settings)
+    torch.rand(stop_at)
+    network, optimizer, rows, _ = trained(tmp_path / "cut", build=build, settings=settings)
     assert rows == whole_rows
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in network.state_dict().items())
     assert all(torch.equal(value, whole_optimizer.tensors()[name]) for name, value in optimizer.tensors().items())
@@ -125,6 +165,62 @@ def test_each_part_is_clipped_by_itself(tmp_path):
         )
         assert norm > 0.5
         assert after.item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_joint_optimiser_clips_as_a_whole(tmp_path):
+    task, optimizer, _ = start(tmp_path, joint=True)
+    terms(task.network, {"visible": torch.ones(2, 1, 8, 8) * 100})["square"].backward()
+    assert list(optimizer.clip()) == ["network"]
+    gradients = [parameter.grad.flatten() for parameter in task.network.parameters()]
+    assert torch.linalg.vector_norm(torch.cat(gradients)).item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_without_a_limit_nothing_is_clipped(tmp_path):
+    settings = SETTINGS.model_copy(update={"optimizer": AdamSettings(clip_norm=None)})
+    task, optimizer, _ = start(tmp_path, settings=settings)
+    terms(task.network, {"visible": torch.ones(2, 1, 8, 8) * 100})["square"].backward()
+    before = [parameter.grad.clone() for parameter in task.network.parameters()]
+    assert all(norm > 0.5 for norm in optimizer.clip().values())
+    assert all(torch.equal(p.grad, kept) for p, kept in zip(task.network.parameters(), before, strict=True))
+
+
+def test_a_last_batch_that_is_too_small_is_left_out(tmp_path):
+    _, _, _, logged = trained(tmp_path, smallest=3)
+    assert [step for step, values in logged if "loss" in values] == list(range(1, 7))
+    with pytest.raises(UserError, match=r"training m\.p: expected at least 5 samples a step, found 10 in all"):
+        trained(tmp_path / "none", smallest=5)
+
+
+def test_validation_sees_the_network_in_evaluation_mode_and_leaves_it_in_training(tmp_path):
+    modes = []
+
+    def watching(network, batch):
+        modes.append((network.training, torch.is_grad_enabled()))
+        return terms(network, batch)
+
+    network, _, _, _ = trained(tmp_path, loss=watching, build=Moody)
+    assert set(modes) == {(True, True), (False, False)}
+    assert network.training
+
+
+@pytest.mark.parametrize("schedule", [MilestoneSchedule(milestones=(2, 5), factor=0.1), CosineSchedule(floor=1e-5)])
+def test_schedules_are_torchs(schedule):
+    settings = AdamSettings(learning_rate=0.1)
+    adam = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.1)
+    if isinstance(schedule, MilestoneSchedule):
+        reference = torch.optim.lr_scheduler.MultiStepLR(adam, [2, 5], 0.1)
+    else:
+        reference = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(adam, 1, 2, eta_min=1e-5)
+    for epoch in range(20):
+        assert learning_rate(settings, schedule, epoch) == pytest.approx(adam.param_groups[0]["lr"])
+        adam.step()
+        reference.step()
+
+
+def test_the_polynomial_schedule_warms_up_and_ends_at_zero():
+    settings, schedule = SGDSettings(learning_rate=1e-3), PolySchedule(warmup_steps=10, warmup_rate=1e-5, power=0.9)
+    rates = [learning_rate(settings, schedule, 0, step, 110) for step in (0, 5, 10, 60, 110)]
+    assert rates == [pytest.approx(rate) for rate in (1e-5, 1e-4, 1e-3, 1e-3 * 0.5**0.9, 0.0)]
 
 
 def test_one_adam_with_groups_equals_one_adam_a_part(tmp_path):

@@ -27,7 +27,7 @@ rule generate:
     resources:
         gpu=1,
     params:
-        settings=lambda w: RUN.settings("generate", w.method),
+        settings=lambda w: RUN.settings("generate", w.dataset, w.method),
         weights=lambda w, input: RUN.option("--weights", input.weights),
         dvc_outs=lambda w: RUN.fused_images(w.preset, w.dataset, w.method),
     message:

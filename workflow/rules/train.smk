@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS:
 
-    results/{preset}/patches.h5
+    results/{preset}/patches.h5 or data/{dataset}/manifest.csv   what the samples of the phase are read from
     results/{preset}/training/{method}/{previous phase}/   for all phases but a method's first
 
 OUTPUTS, in results/{preset}/training/{method}/{phase}/:
@@ -17,7 +17,7 @@ OUTPUTS, in results/{preset}/training/{method}/{phase}/:
 rule train:
     """Train one phase of a method; killed at any moment, the same command goes on where it stood."""
     input:
-        patches="results/{preset}/patches.h5",
+        data=lambda w: RUN.training_data(w.preset, w.method, w.phase),
         start=lambda w: RUN.previous_phase(w.preset, w.method, w.phase),
     output:
         "results/{preset}/training/{method}/{phase}/weights.safetensors",
@@ -40,5 +40,5 @@ rule train:
         "Training {wildcards.method}, phase {wildcards.phase}"
     shell:
         "decofuse train {wildcards.method} {wildcards.phase} --settings {params.settings:q}"
-        " --patches {input.patches:q} {params.start}"
+        " --data {input.data:q} {params.start}"
         " --out results/{wildcards.preset}/training/{wildcards.method}/{wildcards.phase} 2> {log:q}"

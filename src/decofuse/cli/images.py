@@ -28,17 +28,19 @@ def generate(
     if method not in METHODS:
         raise UserError(f"generate: expected a method ({', '.join(METHODS)}), found {method!r}")
     entry = METHODS[method]
-    values = settings_of(settings, stages.generate, method)
+    dataset = manifest.parent.name
+    values = settings_of(settings, stages.generate, dataset, method)
     device = choose_device(values["device"], values["threads"])
     from decofuse.fusing.fuse import fuse_split
     from decofuse.fusing.network import load_network
-    from decofuse.settings import FuseSettings
+    from decofuse.settings import FuseSettings, Views
 
     inputs = [manifest, *([weights / "weights.safetensors"] if weights else [])]
-    with tracked(f"generate {manifest.parent.name} {method}", values, inputs) as run:
+    with tracked(f"generate {dataset} {method}", values, inputs) as run:
         build = getattr(importlib.import_module(entry.module), entry.network)
-        network = load_network(build, method, entry.phases[-1] if entry.phases else None, weights).to(device)
-        fuse_split(network, manifest, split, FuseSettings(**values[f"methods.{method}.fuse"]), out, device)
+        network = load_network(build, method, entry.last_phase, weights).to(device)
+        views = Views(**values[f"views.{dataset}.{method}"])
+        fuse_split(network, manifest, split, views, FuseSettings(**values[f"methods.{method}.fuse"]), out, device)
         run.artifact(out / "index.csv")
         for image in sorted((out / "images").iterdir())[:3]:
             run.artifact(image)

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 def train(
     method: Annotated[str, typer.Argument(help="Name of the method.", show_default=False)],
     phase: Annotated[str, typer.Argument(help="Name of its training phase.", show_default=False)],
-    patches: Annotated[Path, typer.Option(help="HDF5 patches to train on.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="HDF5 patches or manifest to train on.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder that gets weights and curves.", show_default=False)],
     start: Annotated[Path | None, typer.Option(help="Folder of the phase before; none for a first phase.")] = None,
     settings: Settings = "",
@@ -38,12 +38,12 @@ def train(
     from decofuse.training.stage import train as run_stage
 
     states = STATES / out
-    inputs = [patches, *([start / "weights.safetensors"] if start else [])]
+    inputs = [data, *([start / "weights.safetensors"] if start else [])]
     with tracked(f"train {method} {phase}", values, inputs, states / "run") as run:
         job = _job(entry, method, phase, values)
         row = run_stage(
             job,
-            patches=patches,
+            data=data,
             start=start,
             out=out,
             states=states,
@@ -81,6 +81,7 @@ def _job(entry: Method, method: str, phase: str, values: dict[str, Any]) -> "Job
         options={name: getattr(settings, name) for name in own},
         weights=settings.weights.model_dump(),  # type: ignore[attr-defined]
         settings=settings,
+        samples=getattr(importlib.import_module(entry.phases[phase].module), entry.phases[phase].name),
         seed=values["seed"],
-        code=values[f"code.train.{method}"],
+        code=values[f"code.train.{method}.{phase}"],
     )

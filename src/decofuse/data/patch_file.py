@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decofuse.data.images import Float32, UInt8
+from decofuse.data.manifest import LABEL
 from decofuse.data.patch_codec import FILTER, decode, planar_luma
 from decofuse.data.patch_format import Header, index_type, read_layout, reading
 from decofuse.errors import UserError
@@ -149,8 +150,10 @@ class PatchDataset:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> dict[str, Float32]:
+    def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> dict[str, Float32 | UInt8]:
         """Luma of patches, for each source N×1×P×P float32 in [0, 1], bit for bit that of the images.
+
+        `label` is given as stored: class indices, N×1×P×P uint8.
 
         Args:
             indices: patches in any order, repeats allowed, from 0 to len - 1.
@@ -163,7 +166,7 @@ class PatchDataset:
         channels = self._index["channels"][np.asarray(indices, np.int64)]
         places = [self.header.sources.index(source) for source in self.sources]
         return {
-            source: planar_luma(pixels[source], channels[:, place] == 1)
+            source: pixels[source] if source == LABEL else planar_luma(pixels[source], channels[:, place] == 1)
             for source, place in zip(self.sources, places, strict=True)
         }
 

@@ -1,6 +1,6 @@
 """Layout of a patch file, and the checks that make a foreign or damaged one harmless.
 
-    /patches/<source>   uint8 N×C×P×P, C = 1 (grey) or 3, one chunk a patch, as `patch_codec` says
+    /patches/<source>   uint8 N×C×P×P, C = 1 (grey, or class indices of `label`) or 3, a chunk a patch: `patch_codec`
     /index              N records: split, pair, row, column, and channels of each source's image (1 if it was grey)
     /stems              stem of each pair, UTF-8
     attributes          format, package, settings, splits, sources, manifest_sha256
@@ -35,7 +35,7 @@ class Header:
     Attributes:
         settings: how the patches were cut.
         splits: splits that were cut.
-        sources: names of the sources.
+        sources: names of the sources, and `label` where the dataset has labels.
         manifest_sha256: checksum of the manifest that the patches come from.
     """
 

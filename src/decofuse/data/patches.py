@@ -1,5 +1,6 @@
 """Cutting training patches: which windows of which pairs are kept, and the stage that stores them."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,8 +11,8 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from decofuse.data.images import Float32, UInt8, luma, read_image
-from decofuse.data.manifest import Manifest, Pair
+from decofuse.data.images import Float32, UInt8, luma, read_image, read_label
+from decofuse.data.manifest import LABEL, Manifest, Pair
 from decofuse.data.patch_codec import encode
 from decofuse.data.patch_file import Cuts, PatchWriter
 from decofuse.data.patch_format import Header
@@ -50,7 +51,8 @@ def write_patches(
 ) -> Summary:
     """Cut the pairs of some splits into patches and store them in one HDF5 file, whole or not at all.
 
-    Memory is bounded by the images in work, two for each worker; the file depends on the input alone.
+    Label maps of a labelled dataset are cut along. Memory is bounded by the images in work, two for each worker; the
+    file depends on the input alone.
 
     Args:
         manifest_path: manifest of the dataset.
@@ -64,12 +66,13 @@ def write_patches(
     """
     manifest = Manifest.read(manifest_path)
     pairs = manifest.split(*splits)
-    header = Header(settings, splits, manifest.sources, sha256(manifest_path))
-    channels = [max((pair.files[source].channels for pair in pairs), default=1) for source in manifest.sources]
+    roles = (*manifest.sources, LABEL) if manifest.labelled else manifest.sources
+    header = Header(settings, splits, roles, sha256(manifest_path))
+    channels = [max((pair.files[role].channels for pair in pairs), default=1) for role in roles]
     windows = kept = too_small = 0
     with atomic(out) as temporary:
         with PatchWriter(temporary, header, channels, [pair.stem for pair in pairs]) as writer:
-            results = _in_order(lambda pair: _cut(pair, manifest.sources, channels, settings), pairs, workers)
+            results = _in_order(lambda pair: _cut(pair, roles, channels, settings), pairs, workers)
             for number, cuts in enumerate(progress(results, "patches", total=len(pairs), unit="pair")):
                 pair = pairs[number]
                 writer.append(number, pair.split, cuts)
@@ -117,23 +120,24 @@ def is_low_contrast_luma(values: Float32, settings: PatchSettings) -> bool:
     return bool((p90 - p10) / p90 < settings.low_contrast)
 
 
-def _cut(pair: Pair, sources: Sequence[str], channels: Sequence[int], settings: PatchSettings) -> Cuts:
+def _cut(pair: Pair, roles: Sequence[str], channels: Sequence[int], settings: PatchSettings) -> Cuts:
     """Read the images of a pair, and encode the patches that pass the contrast test in every source."""
-    images = [_read(pair, source) for source in sources]
+    images = [_read(pair, role) for role in roles]
+    tested = [role != LABEL for role in roles]
     cuts = Cuts([], [3 if image.ndim == 3 else 1 for image in images], [[] for _ in images])
     for row, column in corners(pair.height, pair.width, settings):
         patches = [image[row : row + settings.size, column : column + settings.size] for image in images]
-        if not any(is_low_contrast(patch, settings) for patch in patches):
+        if not any(is_low_contrast(patch, settings) for patch in itertools.compress(patches, tested)):
             cuts.corners.append((row, column))
             for planes, patch, count in zip(cuts.planes, patches, channels, strict=True):
                 planes.append(encode(patch, count))
     return cuts
 
 
-def _read(pair: Pair, source: str) -> UInt8:
-    path = pair.path(source)
-    image = read_image(path)
-    expected = (pair.height, pair.width, pair.files[source].channels)
+def _read(pair: Pair, role: str) -> UInt8:
+    path = pair.path(role)
+    image = read_label(path) if role == LABEL else read_image(path)
+    expected = (pair.height, pair.width, pair.files[role].channels)
     found = (*image.shape[:2], 3 if image.ndim == 3 else 1)
     if found != expected:
         raise UserError(

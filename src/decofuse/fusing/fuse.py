@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decofuse.data.images import UInt8, grey_levels, read_image, write_image
+from decofuse.data.images import Float32, UInt8, grey_levels, read_image, write_image
 from decofuse.data.manifest import Manifest, Pair
 from decofuse.errors import UserError
 from decofuse.files import atomic_folder, sha256
 from decofuse.fusing.index import FusedImage, FusedIndex
-from decofuse.fusing.postprocess import recolour, stretch, to_uint8
+from decofuse.fusing.postprocess import recolour, recolour_clamped, stretch, to_uint8
+from decofuse.fusing.views import view
 from decofuse.models.method import Fuser
 from decofuse.progress import progress
-from decofuse.settings import FuseSettings
+from decofuse.settings import FuseSettings, Views
 
 INDEX = "index.csv"
 ROLES = (("visible", "infrared"), ("source_a", "source_b"))  # in the order of Fuser.fuse
@@ -26,33 +27,35 @@ class Fused:
     """A fused pair.
 
     Attributes:
-        image: H×W×3 uint8 RGB if a source has colour, else the same array as `luma`.
-        luma: H×W uint8, what the network gave; metrics are computed on it.
+        image: H×W×3 uint8 RGB if the result has colour, else H×W.
+        luma: H×W uint8, luma that the network gave, or that of its RGB; metrics are computed on it.
     """
 
     image: UInt8
     luma: UInt8
 
 
-def fuse_pair(network: Fuser, source_a: UInt8, source_b: UInt8, settings: FuseSettings, device: torch.device) -> Fused:
+def fuse_pair(
+    network: Fuser, sources: tuple[UInt8, UInt8], views: Views, settings: FuseSettings, device: torch.device
+) -> Fused:
     """Fuse two registered images as a batch of one, at their own size.
 
-    The network sees their grey levels, rounded, over 255. It is moved to `device` and put into evaluation mode.
+    The network is moved to `device` and put into evaluation mode.
 
     Args:
         network: a trained network or a training-free fuser.
-        source_a: visible (or first) source, H×W (grey) or H×W×3 (RGB) uint8.
-        source_b: infrared (or second) source, same height and width.
-        settings: how the output becomes 8 bits.
+        sources: visible (or first) and infrared (or second) source, H×W (grey) or H×W×3 (RGB) uint8, of one size.
+        views: what the network is given and gives.
+        settings: how the output becomes 8 bits and gets its colour.
         device: where to compute.
 
     Raises:
         UserError: the sizes differ or are too small for the network, or the network gives a value that is not finite.
     """
-    (height, width), size_b = source_a.shape[:2], source_b.shape[:2]
-    if (height, width) != size_b:
+    (height, width), second = sources[0].shape[:2], sources[1].shape[:2]
+    if (height, width) != second:
         raise UserError(
-            f"expected two images of one size, found {width}x{height} and {size_b[1]}x{size_b[0]} pixels; "
+            f"expected two images of one size, found {width}x{height} and {second[1]}x{second[0]} pixels; "
             "register them first"
         )
     if min(height, width) < network.smallest:
@@ -60,16 +63,29 @@ def fuse_pair(network: Fuser, source_a: UInt8, source_b: UInt8, settings: FuseSe
             f"expected sides of at least {network.smallest} pixels, found {width}x{height}; enlarge the images"
         )
     with torch.inference_mode():
-        sources = (_tensor(source_a, device), _tensor(source_b, device))
-        levels = network.to(device).eval().fuse(*sources)[0, 0].float().cpu().numpy()
+        kinds = (views.source_a, views.source_b)
+        given = [_tensor(view(source, kind), device) for source, kind in zip(sources, kinds, strict=True)]
+        levels = np.moveaxis(network.to(device).eval().fuse(*given)[0].float().cpu().numpy(), 0, -1)
     if not np.isfinite(levels).all():
         raise UserError("expected finite values from the network, found others; its weights have diverged, train again")
-    luma = to_uint8(stretch(levels) if settings.stretch else levels, settings.rounding)
-    return Fused(recolour(luma, source_a, source_b), luma)
+    levels = stretch(levels) if settings.stretch else levels
+    if views.fused == "rgb":
+        image = to_uint8(levels, settings.rounding)
+        return Fused(image, grey_levels(image))
+    luma = to_uint8(levels[..., 0], settings.rounding)
+    if settings.chroma == "clamped":
+        return Fused(recolour_clamped(levels[..., 0], *sources, settings.rounding), luma)
+    return Fused(recolour(luma, *sources), luma)
 
 
 def fuse_split(  # noqa: PLR0917
-    network: Fuser, manifest_path: Path, split: str, settings: FuseSettings, out: Path, device: torch.device
+    network: Fuser,
+    manifest_path: Path,
+    split: str,
+    views: Views,
+    settings: FuseSettings,
+    out: Path,
+    device: torch.device,
 ) -> None:
     """Fuse all pairs of one split of a dataset.
 
@@ -81,7 +97,8 @@ def fuse_split(  # noqa: PLR0917
         network: a trained network or a training-free fuser.
         manifest_path: manifest of the dataset.
         split: train, val or test.
-        settings: how the output becomes 8 bits.
+        views: what the network is given and gives.
+        settings: how the output becomes 8 bits and gets its colour.
         out: folder of the results.
         device: where to compute.
 
@@ -96,7 +113,7 @@ def fuse_split(  # noqa: PLR0917
         for pair in progress(pairs, f"fuse {split}", unit="pair"):
             source_a, source_b = (read_image(pair.path(role)) for role in roles)
             try:
-                fused = fuse_pair(network, source_a, source_b, settings, device)
+                fused = fuse_pair(network, (source_a, source_b), views, settings, device)
             except UserError as error:
                 raise UserError(f"{manifest_path}: pair {pair.stem}: {error}") from error
             name = f"{pair.stem}.png"
@@ -127,6 +144,7 @@ def _pairs(manifest_path: Path, split: str) -> tuple[tuple[Pair, ...], tuple[str
     return pairs, roles
 
 
-def _tensor(source: UInt8, device: torch.device) -> Tensor:
-    """Grey levels as 1×1×H×W float32 in [0, 1]."""
-    return torch.from_numpy(grey_levels(source).astype(np.float32, order="C")).to(device)[None, None] / 255
+def _tensor(image: Float32, device: torch.device) -> Tensor:
+    """H×W or H×W×3 as 1×C×H×W."""
+    channels = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
+    return torch.from_numpy(np.ascontiguousarray(channels)).to(device)[None]

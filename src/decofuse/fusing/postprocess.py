@@ -3,9 +3,11 @@
 from typing import Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from decofuse.data.images import Float32, UInt8
+from decofuse.models.colour import join, split
 
 F = TypeVar("F", np.float32, np.float64)
 Rounding = Literal["half_down", "nearest", "truncate"]
@@ -75,6 +77,26 @@ def recolour(luma: UInt8, source_a: UInt8, source_b: UInt8) -> UInt8:
         return luma
     chroma = chromas[0] if len(chromas) == 1 else _by_saturation(*chromas)
     return to_rgb(np.concatenate((luma[..., None].astype(np.float32), chroma), axis=-1))
+
+
+def recolour_clamped(luma: Float32, source_a: UInt8, source_b: UInt8, rounding: Rounding) -> UInt8:
+    """Put the chroma of the first colour source back beside fused luma by `decofuse.models.colour`, then make 8 bits.
+
+    Args:
+        luma: H×W float32 in [0, 1].
+        source_a: H×W (grey) or H×W×3 (RGB) uint8.
+        source_b: the same.
+        rounding: see `to_uint8`.
+
+    Returns:
+        H×W×3 RGB if a source has colour, else H×W.
+    """
+    coloured = next((source for source in (source_a, source_b) if source.ndim == 3), None)
+    if coloured is None:
+        return to_uint8(luma, rounding)
+    rgb = torch.from_numpy(np.moveaxis(coloured, -1, 0).astype(np.float32) / np.float32(255))[None]
+    joined = join(torch.from_numpy(luma)[None, None], split(rgb)[1])[0].numpy()
+    return to_uint8(np.moveaxis(joined, 0, -1), rounding)
 
 
 def _by_saturation(first: Float32, second: Float32) -> Float32:

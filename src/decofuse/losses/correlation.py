@@ -22,6 +22,19 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     return each.clamp(-1, 1).mean()
 
 
+def batch_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson correlation over all elements of two batches at once, a scalar; NaN where one is constant.
+
+    So it depends on which samples share a batch, as in PSFusion's published code.
+
+    Args:
+        first: any shape.
+        second: same shape.
+    """
+    a, b = first - first.mean(), second - second.mean()
+    return (a * b).sum() / (a.square().sum().sqrt() * b.square().sum().sqrt())
+
+
 def decomposition_loss(base_a: Tensor, base_b: Tensor, detail_a: Tensor, detail_b: Tensor) -> Tensor:
     """cc(detail)² / (1.01 + cc(base)): low if base features agree and detail features do not; a scalar.
 

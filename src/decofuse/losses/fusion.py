@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from decofuse.losses.gradient import sobel_magnitude
+from decofuse.losses.gradient import sobel, sobel_magnitude
 
 
 def intensity_loss(visible: Tensor, infrared: Tensor, fused: Tensor) -> Tensor:
@@ -20,3 +20,9 @@ def maximum_gradient_loss(visible: Tensor, infrared: Tensor, fused: Tensor) -> T
     """L1 distance between the fused gradient magnitude and the larger of the sources' at each pixel."""
     strongest = torch.maximum(sobel_magnitude(visible), sobel_magnitude(infrared))
     return F.l1_loss(sobel_magnitude(fused), strongest)
+
+
+def directional_gradient_loss(visible: Tensor, infrared: Tensor, fused: Tensor) -> Tensor:
+    """The same for the horizontal and for the vertical derivative by itself, the two losses added (PSFusion)."""
+    of_visible, of_infrared, of_fused = (sobel(image, "constant").abs() for image in (visible, infrared, fused))
+    return 2 * F.l1_loss(of_fused, torch.maximum(of_visible, of_infrared))

@@ -1,4 +1,4 @@
-"""Image gradients by the two 3×3 Sobel kernels."""
+"""Image derivatives by Sobel kernels: the two of the first order, 3×3, and the three of the second, 5×5."""
 
 from typing import Literal
 
@@ -32,3 +32,31 @@ def spatial_gradient(images: Tensor) -> Tensor:
 def sobel_magnitude(images: Tensor) -> Tensor:
     """|Gₓ| + |G_y| of the undivided Sobel responses with a border of zeros, N×C×H×W."""
     return sobel(images, "constant").abs().sum(dim=2)
+
+
+def second_derivatives(images: Tensor) -> Tensor:
+    """Second derivatives xx, xy and yy by 5×5 Sobel kernels, the border replicated.
+
+    With s = (1, 4, 6, 4, 1), d = (1, 0, −2, 0, 1) and e = (1, 2, 0, −2, −1): s dᵀ / 64, e eᵀ / 36 and d sᵀ / 64, each
+    over the sum of its magnitudes. That is kornia's spatial_gradient of order 2 up to release 0.6; later ones divide
+    the mixed derivative by 64 too.
+
+    Args:
+        images: N×C×H×W.
+
+    Returns:
+        N×C×3×H×W, the signs without meaning.
+    """
+    smooth, curve, slope = torch.tensor(
+        [[1, 4, 6, 4, 1], [1, 0, -2, 0, 1], [1, 2, 0, -2, -1]], dtype=images.dtype, device=images.device
+    )
+    pairs = ((smooth, curve, 64), (slope, slope, 36), (curve, smooth, 64))
+    kernels = torch.stack([torch.outer(rows, columns) / scale for rows, columns, scale in pairs])[:, None]
+    n, c, h, w = images.shape
+    padded = F.pad(images.reshape(n * c, 1, h, w), (2, 2, 2, 2), mode="replicate")
+    return F.conv2d(padded, kernels).reshape(n, c, 3, h, w)
+
+
+def second_order_magnitude(images: Tensor) -> Tensor:
+    """|xx| + |xy| + |yy| of the second derivatives, N×C×H×W."""
+    return second_derivatives(images).abs().sum(dim=2)

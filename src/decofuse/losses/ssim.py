@@ -17,23 +17,24 @@ C1 = 0.01**2
 C2 = 0.03**2
 
 
-def ssim_map(first: Tensor, second: Tensor, version: SSIMVersion = "kornia_0.5") -> Tensor:
+def ssim_map(first: Tensor, second: Tensor, version: SSIMVersion = "kornia_0.5", radius: int = RADIUS) -> Tensor:
     """SSIM of each pixel, in [-1, 1].
 
     Args:
-        first: N×C×H×W in [0, 1], H and W at least 6.
+        first: N×C×H×W in [0, 1], H and W larger than `radius`.
         second: same shape.
         version: `kornia_0.2` builds the window in float32 whatever the dtype of the images; `kornia_0.5` builds it in
             their dtype and adds 1e-12 to the denominator.
+        radius: of the window, and of the reflected border [pixels].
 
     Returns:
         N×C×H×W.
     """
     old = version == "kornia_0.2"
-    window = _window(first, torch.float32 if old else first.dtype)
+    window = _window(first, torch.float32 if old else first.dtype, radius)
     stacked = torch.stack((first, second, first.square(), second.square(), first * second))
     flat = stacked.reshape(-1, 1, *first.shape[-2:])
-    blurred = F.conv2d(F.pad(flat, [RADIUS] * 4, mode="reflect"), window).reshape(stacked.shape)
+    blurred = F.conv2d(F.pad(flat, [radius] * 4, mode="reflect"), window).reshape(stacked.shape)
     mean1, mean2, square1, square2, product = blurred.unbind()
     variances = (square1 - mean1.square()) + (square2 - mean2.square())
     covariance = product - mean1 * mean2
@@ -59,9 +60,9 @@ def ssim_loss(first: Tensor, second: Tensor, version: SSIMVersion = "kornia_0.2"
     return (dissimilarity / 2).clamp(0, 1).mean()
 
 
-def _window(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """The 1×1×11×11 Gaussian window of sum 1, built in `dtype`, then in the dtype and on the device of `images`."""
-    distance = torch.arange(-RADIUS, RADIUS + 1, dtype=dtype, device=images.device)
+def _window(images: Tensor, dtype: torch.dtype, radius: int) -> Tensor:
+    """The Gaussian window of sum 1, built in `dtype`, then in the dtype and on the device of `images`."""
+    distance = torch.arange(-radius, radius + 1, dtype=dtype, device=images.device)
     gaussian = torch.exp(-distance.square() / (2 * SIGMA**2))
     gaussian = gaussian / gaussian.sum()
     return torch.outer(gaussian, gaussian).to(images.dtype)[None, None]

@@ -16,7 +16,7 @@ def split(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Y, N×1×H×W; Cb and Cr, N×2×H×W, without gradient.
     """
-    red, green, blue = rgb.split(1, dim=1)
+    red, green, blue = rgb.chunk(3, dim=1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     with torch.no_grad():
         chroma = torch.cat((0.564 * (blue - luma), 0.713 * (red - luma)), dim=1) + 0.5
@@ -33,7 +33,7 @@ def join(luma: Tensor, chroma: Tensor) -> Tensor:
     Returns:
         RGB, N×3×H×W.
     """
-    blueness, redness = (chroma - 0.5).split(1, dim=1)
+    blueness, redness = (chroma - 0.5).chunk(2, dim=1)
     red = luma + 1.403 * redness
     green = luma - 0.714 * redness - 0.344 * blueness
     blue = luma + 1.773 * blueness

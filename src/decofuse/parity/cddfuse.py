@@ -11,9 +11,8 @@ from decofuse.losses.ssim import SSIMVersion, ssim_map
 from decofuse.models.cddfuse import UPSTREAM, CDDFuse, Features, Skip, fusion_terms, reconstruction_terms
 from decofuse.models.registry.cddfuse import CDDFuseFusionWeights, CDDFuseReconstructionWeights
 from decofuse.parity.golden import Array, Golden
-from decofuse.parity.probes import feature, gradient_norms, postprocess
+from decofuse.parity.probes import backward, feature, gradient_norms, loss_values, postprocess
 from decofuse.parity.tolerance import Rule, absolute, of_largest, pixels, relative
-from decofuse.settings import Section
 
 INPUTS = frozenset({"vi", "ir"})
 RECONSTRUCTION_KEYS = {
@@ -76,12 +75,12 @@ def probe(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
     batch = {"visible": visible, "infrared": infrared}
     for prefix, ssim in OLD_AND_NEW_SSIM.items():
         terms = reconstruction_terms(network, batch, ssim)
-        loss = _backward(network, terms, CDDFuseReconstructionWeights())
-        found |= _loss_values(prefix, loss, terms, RECONSTRUCTION_KEYS)
+        loss = backward(network, terms, CDDFuseReconstructionWeights())
+        found |= loss_values(prefix, loss, terms, RECONSTRUCTION_KEYS)
         found |= gradient_norms(prefix, network, golden, UPSTREAM)
     terms, weights = fusion_terms(network, batch), CDDFuseFusionWeights()
-    loss = _backward(network, terms, weights)
-    found |= _loss_values("p2", loss, terms, FUSION_KEYS)
+    loss = backward(network, terms, weights)
+    found |= loss_values("p2", loss, terms, FUSION_KEYS)
     found |= gradient_norms("p2", network, golden, UPSTREAM)
     found["p2.fusion"] = weights.intensity * found["p2.int"] + weights.gradient * found["p2.grad"]
     return found
@@ -129,20 +128,6 @@ def _outputs(network: CDDFuse, visible: Tensor, infrared: Tensor) -> dict[str, A
     images["recon.ir"] = network.reconstruct(infrared, of_infrared)
     found |= {name: image.numpy() for name, image in images.items()} | postprocess(images["fused"])
     return found | _statistics(visible, images["recon.vi"], of_visible, of_infrared)
-
-
-def _backward(network: CDDFuse, terms: Mapping[str, Tensor], weights: Section) -> Tensor:
-    """The loss of the published weights; its gradient replaces the network's."""
-    loss = torch.stack([weight * terms[name] for name, weight in weights.model_dump().items()]).sum()
-    network.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss
-
-
-def _loss_values(prefix: str, loss: Tensor, terms: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Array]:
-    """The loss and its terms under the vector's names."""
-    named = {"loss": loss, **{keys[name]: term for name, term in terms.items()}}
-    return {f"{prefix}.{name}": value.detach().numpy() for name, value in named.items()}
 
 
 def _statistics(visible: Tensor, again: Tensor, of_visible: Features, of_infrared: Features) -> dict[str, Array]:

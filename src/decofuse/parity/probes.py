@@ -1,5 +1,8 @@
 """Probes that golden vectors of several methods share: features, gradient norms, and the pipeline around a network."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,7 @@ from decofuse.metrics import fusion_metrics
 from decofuse.models.method import Upstream
 from decofuse.parity.golden import Array, Golden
 from decofuse.parity.tolerance import Rule, absolute, pixels, relative
-from decofuse.settings import PatchSettings
+from decofuse.settings import PatchSettings, Section
 
 CHANNEL_STEP, PIXEL_STEP = 8, 4  # of stored features
 PATCHES = PatchSettings(size=8, stride=12)  # of the preprocessing check
@@ -36,6 +39,20 @@ def feature(name: str, maps: Tensor) -> dict[str, Array]:
     }
 
 
+@contextlib.contextmanager
+def recorded(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Yield a mapping in which each module's latest output appears under its name, while the network runs."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, output: outputs.update({name: output})
+
+    with contextlib.ExitStack() as stack:
+        for name, module in modules.items():
+            stack.callback(module.register_forward_hook(keep(name)).remove)
+        yield outputs
+
+
 def gradient_norms(prefix: str, network: nn.Module, golden: Golden, upstream: Upstream) -> dict[str, Array]:
     """L2 norm of the gradient of each part and of each of its tensors in the manifest's order; NaN without gradient.
 
@@ -50,6 +67,26 @@ def gradient_norms(prefix: str, network: nn.Module, golden: Golden, upstream: Up
         norms[f"{prefix}.gradnorms.{part}"] = each
         norms[f"{prefix}.gradnorm.{part}"] = np.sqrt(np.nansum(each**2))
     return norms
+
+
+def backward(network: nn.Module, terms: Mapping[str, Tensor], weights: Section) -> Tensor:
+    """The loss Σ weight · term; its gradient replaces the network's.
+
+    Args:
+        network: the network that the terms came from.
+        terms: scalar terms by name.
+        weights: a weight for each term, by the same names.
+    """
+    loss = torch.stack([weight * terms[name] for name, weight in weights.model_dump().items()]).sum()
+    network.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def loss_values(prefix: str, loss: Tensor, terms: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Array]:
+    """The loss as `<prefix>.loss`, and those terms that `keys` names as `<prefix>.<keys[term]>`."""
+    named = {"loss": loss, **{key: terms[name] for name, key in keys.items()}}
+    return {f"{prefix}.{name}": value.detach().numpy() for name, value in named.items()}
 
 
 def postprocess(fused: Tensor) -> dict[str, Array]:

@@ -3,8 +3,9 @@
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from decofuse.errors import UserError
 from decofuse.settings import PhaseSettings
 from decofuse.training.checkpoint import ResumeState
 from decofuse.training.optimiser import PartOptimizer, learning_rate
-from decofuse.training.seeding import epoch_order
+from decofuse.training.seeding import epoch_order, seed_for
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,15 +27,22 @@ Terms = Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]]
 Row = dict[str, float]
 
 
-class Patches(Protocol):
-    """Training patches with random access."""
+class Samples(Protocol):
+    """Training samples with random access; made as (path, split, settings, seed, fixed)."""
 
     def __len__(self) -> int:
-        """Number of patches."""
+        """Samples of an epoch."""
         ...
 
-    def batch(self, indices: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-        """Patches by index: source name to N x 1 x P x P float32 in [0, 1]."""
+    def batch(self, indices: NDArray[np.int64], step: int) -> Mapping[str, NDArray[Any]]:
+        """Samples by index, each key N × …; what is random in them depends on the seed, `step` and the position.
+
+        For fixed samples (validation) it depends on the seed and the index instead.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what is held open."""
         ...
 
 
@@ -47,20 +55,22 @@ class Task:
         terms: loss terms of a batch, unweighted.
         weights: weight of each term; the loss is their weighted sum.
         settings: epochs, batch size, optimiser, schedule.
-        train: patches trained on.
-        val: patches validated on after each epoch; may be empty.
-        place: what the order of samples depends on besides the epoch: (seed, method, phase).
-        epochs_before: for each part, epochs in which earlier phases trained it.
+        train: samples trained on.
+        val: samples validated on after each epoch; may be empty.
+        place: what the order of samples and the random choices of a step depend on besides it: (seed, method, phase).
+        epochs_before: for each part, epochs of earlier phases that its learning-rate schedule counts.
+        smallest_batch: a smaller last batch of an epoch is left out.
     """
 
     network: nn.Module
     terms: Terms
     weights: Mapping[str, float]
     settings: PhaseSettings
-    train: Patches
-    val: Patches
+    train: Samples
+    val: Samples
     place: tuple[int | str, ...]
     epochs_before: Mapping[str, int]
+    smallest_batch: int = 1
 
 
 def run(
@@ -78,32 +88,39 @@ def run(
         task: what is to be trained; `task.network` holds the result.
         optimizer: optimiser of the trained parts, moments of earlier phases loaded.
         resume: where the unfinished state is kept; the caller holds its lock.
-        log: called with (step, values) after each step: loss terms, learning rates, gradient norms, patches a second.
+        log: called with (step, values) after each step: loss terms, learning rates, gradient norms, samples a second.
         save_every_s: seconds between two saves of the state.
 
     Raises:
         UserError: the loss or a gradient is not finite; the last good state is kept.
     """
+    if not _steps(task):
+        raise UserError(
+            f"training {'.'.join(map(str, task.place[1:]))}: expected at least {task.smallest_batch} samples a step, "
+            f"found {len(task.train)} in all and batches of {task.settings.batch_size}; use more data or larger batches"
+        )
     position = _Position.restore(task, optimizer, resume)
+    task.network.train()
     saved_at = time.monotonic()
     bar = tqdm(total=task.settings.epochs * _steps(task), initial=position.step, disable=None, dynamic_ncols=True)
     bar.set_description(f"{task.place[-1]}")
     with bar:
         while position.epoch < task.settings.epochs:
-            rates = _rates(task, optimizer, position.epoch)
-            optimizer.set_rates(rates)
-            for batch in _batches(task, position):
+            for batch, count in _batches(task, position):
                 started = time.perf_counter()
+                rates = _rates(task, optimizer, position.epoch, position.step)
+                optimizer.set_rates(rates)
                 values = _step(task, optimizer, batch, position.step, resume)
                 position.add(values)
-                speed = len(next(iter(batch.values()))) / (time.perf_counter() - started)
-                log(position.step, {**values, **{f"lr.{k}": v for k, v in rates.items()}, "patches_per_s": speed})
+                speed = count / (time.perf_counter() - started)
+                log(position.step, {**values, **{f"lr.{k}": v for k, v in rates.items()}, "samples_per_s": speed})
                 bar.update()
                 bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
                 if time.monotonic() - saved_at > save_every_s:
                     resume.save(position.state(task, optimizer))
                     saved_at = time.monotonic()
-            row = position.finish_epoch(rates, validate(task))
+            rates = _rates(task, optimizer, position.epoch, position.step - 1)
+            row = position.finish_epoch(rates, validate(task, position.step))
             log(position.step, {key: value for key, value in row.items() if key.startswith("val.")})
             resume.save(position.state(task, optimizer))
             saved_at = time.monotonic()
@@ -112,15 +129,23 @@ def run(
     return position.rows
 
 
-def validate(task: Task) -> Row:
-    """Mean loss terms over the validation patches as `val.<term>`; empty without any."""
+def validate(task: Task, step: int) -> Row:
+    """Mean loss terms over the validation samples, in evaluation mode, as `val.<term>`; empty without any.
+
+    Args:
+        task: what is trained.
+        step: steps trained so far; it decides no random choice, only losses that change with time.
+    """
     totals: Row = {}
+    task.network.eval()
     with torch.no_grad():
         for first in range(0, len(task.val), task.settings.batch_size):
             indices = np.arange(first, min(first + task.settings.batch_size, len(task.val)))
-            batch = _to_device(task.val.batch(indices), task.network)
+            batch = _to_device(task.val.batch(indices, step), task.network)
+            torch.manual_seed(seed_for(*task.place, "validation", first))
             for name, value in _loss(task, batch).items():
                 totals[name] = totals.get(name, 0.0) + value.item() * len(indices)
+    task.network.train()
     return {f"val.{name}": value / len(task.val) for name, value in totals.items()}
 
 
@@ -179,36 +204,44 @@ class _Position:
 
 
 def _steps(task: Task) -> int:
-    return math.ceil(len(task.train) / task.settings.batch_size)
+    """Steps of an epoch."""
+    whole, rest = divmod(len(task.train), task.settings.batch_size)
+    return whole * (task.settings.batch_size >= task.smallest_batch) + (rest >= task.smallest_batch)
 
 
-def _rates(task: Task, optimizer: PartOptimizer, epoch: int) -> Row:
+def _rates(task: Task, optimizer: PartOptimizer, epoch: int, step: int) -> Row:
+    settings = task.settings
     return {
-        part: learning_rate(task.settings.optimizer, task.settings.schedule, task.epochs_before.get(part, 0) + epoch)
-        for part in optimizer.parts
+        name: learning_rate(
+            settings.optimizer,
+            settings.schedule,
+            task.epochs_before.get(parts[0], 0) + epoch,
+            step,
+            settings.epochs * _steps(task),
+        )
+        for name, parts in optimizer.groups.items()
     }
 
 
-def _batches(task: Task, position: _Position) -> Iterator[dict[str, Tensor]]:
-    """The rest of the epoch's batches, the next one read while the current one is computed."""
+def _batches(task: Task, position: _Position) -> Iterator[tuple[dict[str, Tensor], int]]:
+    """The rest of the epoch's batches and their sizes, the next one made while the current one is computed."""
     order = epoch_order(len(task.train), *task.place, position.epoch)
     size = task.settings.batch_size
-    first = position.step - position.epoch * _steps(task)
-    chunks = [order[start : start + size] for start in range(first * size, len(order), size)]
+    began = position.step
+    first = began - position.epoch * _steps(task)
+    chunks = [order[start * size : (start + 1) * size] for start in range(first, _steps(task))]
     with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(task.train.batch, chunk) for chunk in chunks[:1]]
-        for chunk in [*chunks[1:], None]:
-            if not coming:
-                return
-            batch = coming.pop().result()
-            if chunk is not None:
-                coming.append(reader.submit(task.train.batch, chunk))
-            yield _to_device(batch, task.network)
+        waiting = deque[Future[Mapping[str, NDArray[Any]]]]()
+        for ahead in range(len(chunks) + 1):
+            if ahead < len(chunks):
+                waiting.append(reader.submit(task.train.batch, chunks[ahead], began + ahead))
+            if ahead:
+                yield _to_device(waiting.popleft().result(), task.network), len(chunks[ahead - 1])
 
 
-def _to_device(batch: Mapping[str, NDArray[np.float32]], network: nn.Module) -> dict[str, Tensor]:
+def _to_device(batch: Mapping[str, NDArray[Any]], network: nn.Module) -> dict[str, Tensor]:
     device = next(network.parameters()).device
-    return {source: torch.from_numpy(values).to(device, non_blocking=True) for source, values in batch.items()}
+    return {key: torch.from_numpy(values).to(device, non_blocking=True) for key, values in batch.items()}
 
 
 def _loss(task: Task, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -217,7 +250,8 @@ def _loss(task: Task, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _step(task: Task, optimizer: PartOptimizer, batch: Mapping[str, Tensor], step: int, resume: ResumeState) -> Row:
-    optimizer.adam.zero_grad(set_to_none=True)
+    optimizer.instance.zero_grad(set_to_none=True)
+    torch.manual_seed(seed_for(*task.place, "step", step))
     values = _loss(task, batch)
     values["loss"].backward()  # type: ignore[no-untyped-call]
     norms = {f"gradient_norm.{part}": norm for part, norm in optimizer.clip().items()}
@@ -229,5 +263,5 @@ def _step(task: Task, optimizer: PartOptimizer, batch: Mapping[str, Tensor], ste
             f"training {'.'.join(map(str, task.place[1:]))}: {wrong} is {row[wrong]} at step {step + 1}, "
             f"expected a finite number; {kept}; try a lower learning rate"
         )
-    optimizer.adam.step()
+    optimizer.instance.step()
     return row

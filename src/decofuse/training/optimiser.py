@@ -1,54 +1,69 @@
-"""Adam with one group a part of the network, and the learning rate of each part."""
+"""One optimiser a part of the network, or one for all, and the learning rate of each at each step."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from decofuse.settings import OptimizerSettings, ScheduleSettings
+from decofuse.settings import (
+    AdamSettings,
+    CosineSchedule,
+    MilestoneSchedule,
+    PolySchedule,
+    SGDSettings,
+    StepSchedule,
+)
+
+Schedule = StepSchedule | MilestoneSchedule | CosineSchedule | PolySchedule
+WHOLE = "network"  # name of the one group of a joint optimiser
 
 
 class PartOptimizer:
-    """One Adam a part, its gradient clipped and its learning rate scheduled by itself.
+    """One optimiser a group of parts, its gradient clipped and its learning rate scheduled by itself.
 
-    Adam's state is per parameter, so groups of one instance equal upstream's separate instances.
+    The state of Adam and SGD is per parameter, so groups of one instance equal upstream's separate instances.
     """
 
-    def __init__(self, network: nn.Module, parts: Sequence[str], settings: OptimizerSettings) -> None:
-        """Args: parts: names of the children of `network` that are trained."""
-        self.parts = tuple(parts)
+    def __init__(
+        self, network: nn.Module, parts: Sequence[str], settings: AdamSettings | SGDSettings, joint: bool = False
+    ) -> None:
+        """Args: parts: names of the children of `network` that are trained; joint: whether they are one group."""
+        self.groups: Mapping[str, Sequence[str]] = {WHOLE: tuple(parts)} if joint else {part: (part,) for part in parts}
         self.clip_norm = settings.clip_norm
         self.names: dict[Tensor, str] = {
             parameter: f"{part}.{name}"
             for part in parts
             for name, parameter in network.get_submodule(part).named_parameters()
         }
-        self.adam = torch.optim.Adam(
-            [{"params": list(network.get_submodule(part).parameters())} for part in parts],
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=settings.weight_decay,
+        self.instance = _instance(
+            [
+                [parameter for part in group for parameter in network.get_submodule(part).parameters()]
+                for group in self.groups.values()
+            ],
+            settings,
         )
 
     def set_rates(self, rates: Mapping[str, float]) -> None:
-        """Set the learning rate of each part."""
-        for part, group in zip(self.parts, self.adam.param_groups, strict=True):
-            group["lr"] = rates[part]
+        """Set the learning rate of each group."""
+        for name, group in zip(self.groups, self.instance.param_groups, strict=True):
+            group["lr"] = rates[name]
 
     def clip(self) -> dict[str, Tensor]:
-        """Clip each part's gradient to `clip_norm`; the norms before clipping, by part."""
+        """Clip each group's gradient to `clip_norm`; the norms before clipping, by group."""
+        limit = math.inf if self.clip_norm is None else self.clip_norm
         return {
-            part: nn.utils.clip_grad_norm_(group["params"], self.clip_norm)
-            for part, group in zip(self.parts, self.adam.param_groups, strict=True)
+            name: nn.utils.clip_grad_norm_(group["params"], limit)
+            for name, group in zip(self.groups, self.instance.param_groups, strict=True)
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The moments and step counts as `<parameter>.<exp_avg | exp_avg_sq | step>`."""
+        """The moments and step counts as `<parameter>.<exp_avg | exp_avg_sq | step | momentum_buffer>`."""
         return {
             f"{self.names[parameter]}.{key}": value
-            for parameter, state in self.adam.state.items()
+            for parameter, state in self.instance.state.items()
             for key, value in state.items()
+            if value is not None
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -59,10 +74,60 @@ class PartOptimizer:
             if name in by_name:
                 parameter = by_name[name]
                 stored = value.clone() if kind == "step" else value.to(parameter.device, parameter.dtype, copy=True)
-                self.adam.state.setdefault(parameter, {})[kind] = stored
+                self.instance.state.setdefault(parameter, {})[kind] = stored
 
 
-def learning_rate(optimizer: OptimizerSettings, schedule: ScheduleSettings, epochs_trained: int) -> float:
-    """Learning rate of a part that was trained in `epochs_trained` epochs so far, in all phases."""
-    rate = optimizer.learning_rate * schedule.factor ** (epochs_trained // schedule.step_epochs)
-    return max(rate, schedule.floor)
+def learning_rate(
+    optimizer: AdamSettings | SGDSettings, schedule: Schedule, epoch: int, step: int = 0, steps: int = 1
+) -> float:
+    """Learning rate of a step.
+
+    Args:
+        optimizer: holds the initial (or peak) rate.
+        schedule: how it changes.
+        epoch: epochs that the part was trained in before this one, in all phases that its schedule runs through.
+        step: steps of this phase before this one.
+        steps: steps of this phase in all.
+    """
+    rate = optimizer.learning_rate
+    match schedule:
+        case StepSchedule():
+            return max(float(rate * schedule.factor ** (epoch // schedule.step_epochs)), schedule.floor)
+        case MilestoneSchedule():
+            passed = sum(epoch >= milestone for milestone in schedule.milestones)
+            return float(rate * schedule.factor**passed)
+        case CosineSchedule():
+            done, length = _cycle(schedule, epoch)
+            return schedule.floor + (rate - schedule.floor) * (1 + math.cos(math.pi * done / length)) / 2
+        case PolySchedule():
+            warmup = schedule.warmup_steps
+            if step <= warmup and warmup:
+                return float(schedule.warmup_rate * (rate / schedule.warmup_rate) ** (step / warmup))
+            return float(rate * (1 - (step - warmup) / (steps - warmup)) ** schedule.power)
+
+
+def _cycle(schedule: CosineSchedule, epoch: int) -> tuple[int, int]:
+    """Epochs into the present cycle, and its length."""
+    length = schedule.first_cycle
+    while epoch >= length:
+        epoch -= length
+        length *= schedule.growth
+    return epoch, length
+
+
+def _instance(groups: Iterable[list[nn.Parameter]], settings: AdamSettings | SGDSettings) -> torch.optim.Optimizer:
+    parameters = [{"params": group} for group in groups]
+    if isinstance(settings, SGDSettings):
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+    return torch.optim.Adam(
+        parameters,
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )

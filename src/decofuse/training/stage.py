@@ -1,5 +1,6 @@
-"""The training stage: from patches (and the weights of the phase before) to published weights."""
+"""The training stage: from samples (and the weights of the phase before) to published weights."""
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from decofuse.data.patch_file import PatchDataset
 from decofuse.errors import UserError
 from decofuse.files import sha256, write_json, write_text
 from decofuse.models.method import Phase
@@ -27,7 +27,8 @@ from decofuse.training.checkpoint import (
     load_weights,
     save_weights,
 )
-from decofuse.training.loop import Row, Task, run
+from decofuse.training.execution import prepare
+from decofuse.training.loop import Row, Samples, Task, run
 from decofuse.training.optimiser import PartOptimizer
 from decofuse.training.seeding import seed_for
 
@@ -45,6 +46,7 @@ class Job:
         options: further keyword arguments of the declaration's `terms`.
         weights: weight of each loss term.
         settings: epochs, batch size, optimiser, schedule.
+        samples: makes the training samples, see `decofuse.training.loop.Samples`.
         seed: seed of the run.
         code: digest of the code that runs; a resume state of other code is not used.
     """
@@ -57,6 +59,7 @@ class Job:
     options: Mapping[str, Any]
     weights: Mapping[str, float]
     settings: PhaseSettings
+    samples: Callable[..., Samples]
     seed: int
     code: str
 
@@ -64,7 +67,7 @@ class Job:
 def train(
     job: Job,
     *,
-    patches: Path,
+    data: Path,
     start: Path | None,
     out: Path,
     states: Path,
@@ -76,7 +79,7 @@ def train(
 
     Args:
         job: what to train.
-        patches: HDF5 patches.
+        data: what the samples are read from: HDF5 patches or a manifest.
         start: folder published by the phase before; None for a first phase.
         out: folder that gets weights.safetensors, optimizer.safetensors, history.csv and metrics.json.
         states: folder of resume states of this output; one is named after a digest of all that decides the result.
@@ -88,35 +91,41 @@ def train(
         The last epoch's row.
 
     Raises:
-        UserError: the patches or the weights do not fit, or the training diverged.
+        UserError: the data or the weights do not fit, or the training diverged.
     """
-    resume = ResumeState(states / _digest(job, patches, start))
-    with resume.lock():
+    resume = ResumeState(states / _digest(job, data, start))
+    declared, settings = job.declaration, job.settings
+    with resume.lock(), _samples(job, data, "train") as training, _samples(job, data, "val") as val:
         network = _network(job).to(device)
-        epochs_before = _start(job, network, start) if start else {}
+        epochs = _start(job, network, start) if start else {}
         for name, part in network.named_children():
-            part.requires_grad_(name in job.declaration.trains)
-        optimizer = PartOptimizer(network, job.declaration.trains, job.settings.optimizer)
-        if start:
-            optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, job.declaration.previous)[0])
-        with PatchDataset(patches, ("train",)) as training, PatchDataset(patches, ("val",)) as val:
-            task = Task(
-                network=network,
-                terms=functools.partial(job.declaration.terms, **job.options),
-                weights=job.weights,
-                settings=job.settings,
-                train=training,
-                val=val,
-                place=(job.seed, job.method, job.phase),
-                epochs_before=epochs_before,
-            )
-            rows = run(task, optimizer, resume, log, save_every_s)
-        epochs = dict(epochs_before)
-        for trained in job.declaration.trains:
-            epochs[trained] = epochs.get(trained, 0) + job.settings.epochs
-        _publish(job, network=network, optimizer=optimizer, epochs=epochs, rows=rows, out=out)
+            part.requires_grad_(name in declared.trains)
+        prepare(network, settings, device)
+        optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint)
+        if start and declared.carries:
+            optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, declared.previous)[0])
+        task = Task(
+            network=network,
+            terms=functools.partial(declared.terms, **job.options),
+            weights=job.weights,
+            settings=settings,
+            train=training,
+            val=val,
+            place=(job.seed, job.method, job.phase),
+            epochs_before=epochs if declared.carries else {},
+            smallest_batch=declared.smallest_batch,
+        )
+        rows = run(task, optimizer, resume, log, save_every_s)
+        trained = {part: epochs.get(part, 0) + settings.epochs for part in declared.trains}
+        _publish(job, network=network, optimizer=optimizer, epochs=epochs | trained, rows=rows, out=out)
     resume.remove()
     return rows[-1]
+
+
+def _samples(job: Job, data: Path, split: str) -> "contextlib.closing[Samples]":
+    """The samples of a split; those of the validation are the same each time."""
+    seed = seed_for(job.seed, job.method, job.phase, split)
+    return contextlib.closing(job.samples(data, split, job.settings.data, seed, split == "val"))
 
 
 def _network(job: Job) -> nn.Module:
@@ -132,8 +141,8 @@ def _start(job: Job, network: nn.Module, start: Path) -> dict[str, int]:
     return before.epochs
 
 
-def _digest(job: Job, patches: Path, start: Path | None) -> str:
-    inputs = [patches, *([start / WEIGHTS, start / OPTIMIZER] if start else [])]
+def _digest(job: Job, data: Path, start: Path | None) -> str:
+    inputs = [data, *([start / WEIGHTS, start / OPTIMIZER] if start else [])]
     if missing := next((path for path in inputs if not path.is_file()), None):
         raise UserError(f"{missing}: expected a file to train from, found none; run the stage before this one")
     everything = {

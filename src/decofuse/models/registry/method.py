@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from decofuse.settings import FuseSettings, Section
-
-Colour = Literal["grey", "luma", "rgb"]
+from decofuse.settings import FuseSettings, Section, Views
 
 
 class MethodSettings(Section):
@@ -36,23 +34,10 @@ class Samples:
     colour: str = ""
 
 
-@dataclass(frozen=True)
-class Views:
-    """What a network is given and gives for a task.
-
-    `grey` is luma in 8-bit levels over 255 (as OpenCV reads a file as grey), N×1×H×W; `luma` is Y = 0.299 R + 0.587 G
-    + 0.114 B of RGB / 255, not rounded, N×1×H×W; `rgb` is N×3×H×W, a grey image three times. All are in [0, 1].
-    """
-
-    source_a: Colour
-    source_b: Colour
-    fused: Literal["luma", "rgb"]
-
-
-LUMA_FROM_GREY = Views("grey", "grey", "luma")
-LUMA_FROM_LUMA = Views("luma", "luma", "luma")
-LUMA_FROM_COLOUR = Views("rgb", "luma", "luma")
-RGB_FROM_RGB = Views("rgb", "rgb", "rgb")
+LUMA_FROM_GREY = Views(source_a="grey", source_b="grey", fused="luma")
+LUMA_FROM_LUMA = Views(source_a="luma", source_b="luma", fused="luma")
+LUMA_FROM_COLOUR = Views(source_a="rgb", source_b="luma", fused="luma")
+RGB_FROM_RGB = Views(source_a="rgb", source_b="rgb", fused="rgb")
 
 _PAIR = ("visible", "infrared")
 PATCHES = Samples("decofuse.data.patch_samples", "PatchSamples", reads="patches", roles=_PAIR)
@@ -89,3 +74,8 @@ class Method:
     licence: str = ""
     sizes: str = ""
     quirks: tuple[str, ...] = ()
+
+    @property
+    def last_phase(self) -> str | None:
+        """The phase whose weights fuse; None for a fuser without training."""
+        return next(reversed([*self.phases]), None)
