@@ -11,7 +11,7 @@ import typer
 from decofuse import stages
 from decofuse.cli.app import Settings, app, choose_device, settings_of, tracked
 from decofuse.errors import UserError
-from decofuse.models.registry import METHODS, Method
+from decofuse.models.registry import METHODS
 from decofuse.settings import PhaseSettings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def train(
     save_every: Annotated[float, typer.Option(help="Seconds between two saves of the resume state.")] = 30.0,
 ) -> None:
     """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
-    entry = _phase_of(method, phase)
+    _check(method, phase)
     values = settings_of(settings, stages.train, method, phase)
     device = choose_device(values["device"], values["threads"])
     from decofuse.training.stage import train as run_stage
@@ -40,7 +40,7 @@ def train(
     states = STATES / out
     inputs = [data, *([start / "weights.safetensors"] if start else [])]
     with tracked(f"train {method} {phase}", values, inputs, states / "run") as run:
-        job = _job(entry, method, phase, values)
+        job = make_job(method, phase, values)
         row = run_stage(
             job,
             data=data,
@@ -56,18 +56,19 @@ def train(
     _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
 
 
-def _phase_of(method: str, phase: str) -> Method:
+def _check(method: str, phase: str) -> None:
     trained = [name for name, entry in METHODS.items() if entry.phases]
     if method not in trained:
         raise UserError(f"train: expected a method with training ({', '.join(trained)}), found {method!r}")
     if phase not in METHODS[method].phases:
         raise UserError(f"train: expected a phase of {method} ({', '.join(METHODS[method].phases)}), found {phase!r}")
-    return METHODS[method]
 
 
-def _job(entry: Method, method: str, phase: str, values: dict[str, Any]) -> "Job":
+def make_job(method: str, phase: str, values: dict[str, Any]) -> "Job":
+    """The training job that a stage's slice of the parameters describes."""
     from decofuse.training.stage import Job
 
+    entry = METHODS[method]
     section: type[PhaseSettings] = entry.settings.model_fields[phase].annotation  # type: ignore[assignment]
     settings = section.model_validate_json(json.dumps(values[f"methods.{method}.{phase}"]))
     own = set(section.model_fields) - set(PhaseSettings.model_fields) - {"weights"}
