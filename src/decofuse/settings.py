@@ -109,7 +109,7 @@ class ViewSampling(Section):
         13,
         ge=1,
         description="coarse cells along a side of a view that are shown or hidden; fine ones are twice as many, or one "
-        "more. For other sizes keep a cell as large as the network's patch: 13 size / 224 * 16 / patch, rounded [cells]",
+        "more. For smaller views take fewer; 13 * size / 224 * 16 / patch, rounded, suits patches of DeFusion++ [cells]",
     )
     jitter: float = Field(
         0.1, gt=0, le=1, description="smallest factor of brightness, contrast and saturation; each is drawn up to 1"
@@ -120,6 +120,24 @@ class ViewSampling(Section):
         if 2 * self.cells + 1 > self.size:
             raise ValueError(f"2 x {self.cells} + 1 cells do not fit into size {self.size}")
         return self
+
+
+class PairSampling(Section):
+    """How infrared-visible pairs are cropped."""
+
+    size: int = Field(224, ge=8, description="side of a square crop, the same part of both sources [pixels]")
+
+
+class LabelledCropSampling(Section):
+    """How crops of labelled images are taken, and which maps are made of their labels."""
+
+    size: int = Field(256, ge=32, multiple_of=32, description="side of a square crop [pixels]; a multiple of 32")
+    boundary_radius: int = Field(
+        1, ge=1, le=16, description="a pixel lies on a boundary if one this near has another label [pixels]"
+    )
+    mask_classes: tuple[int, ...] = Field(
+        (1, 2, 3), description="classes of salient targets; of MSRS: car, person and bike"
+    )
 
 
 class PhaseSettings(Section):

@@ -1,15 +1,18 @@
-"""Subcommands around the workflow: config, parity."""
+"""Subcommands around the workflow: config, parity, import-weights."""
 
+import importlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from decofuse import config as model
 from decofuse import stages
 from decofuse.cli.app import PARAMS, Settings, app, settings_of
-from decofuse.models.registry import METHODS
+from decofuse.errors import UserError
+from decofuse.models.registry import METHODS, Method
 
 
 @app.command()
@@ -48,3 +51,48 @@ def parity(
 
     if not run_parity(method, golden, manifest):
         raise typer.Exit(1)
+
+
+@app.command()
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="Checkpoint of the published code.", show_default=False)],
+    method: Annotated[str, typer.Option(help="Name of the method that it is of.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder that gets weights.safetensors.", show_default=False)],
+    network: Annotated[
+        str, typer.Option(help="The network's settings as JSON, where they are not the defaults.", show_default=False)
+    ] = "{}",
+) -> None:
+    """Turn the authors' published weights into this project's, for `generate METHOD --weights OUT`."""
+    trained = [name for name, entry in METHODS.items() if entry.phases]
+    if method not in trained:
+        raise UserError(f"import-weights: expected a method with training ({', '.join(trained)}), found {method!r}")
+    entry = METHODS[method]
+    settings = _network_settings(entry, method, network)
+    from decofuse.training.import_weights import import_weights as run
+
+    module = importlib.import_module(entry.module)
+    path = run(
+        file,
+        out,
+        method=method,
+        phase=list(entry.phases)[-1],
+        build=getattr(module, entry.network),
+        network=settings,
+        upstream=module.UPSTREAM,
+    )
+    print(path)
+
+
+def _network_settings(entry: Method, method: str, given: str) -> dict[str, Any]:
+    """The keyword arguments of a method's network: the defaults with what is given in their place."""
+    section: Any = entry.settings.model_fields["network"].annotation
+    try:
+        settings: dict[str, Any] = section.model_validate_json(given).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("--network", *first["loc"])))
+        raise UserError(
+            f"{where}: {first['msg'].removeprefix('Value error, ')}, found {str(first['input'])[:60]!r}; "
+            f"the settings of {method} are {', '.join(section.model_fields)}"
+        ) from error
+    return settings

@@ -33,8 +33,9 @@ def ssim_map(first: Tensor, second: Tensor, version: SSIMVersion = "kornia_0.5",
     old = version == "kornia_0.2"
     window = _window(first, torch.float32 if old else first.dtype, radius)
     stacked = torch.stack((first, second, first.square(), second.square(), first * second))
-    flat = stacked.reshape(-1, 1, *first.shape[-2:])
-    blurred = F.conv2d(F.pad(flat, [radius] * 4, mode="reflect"), window).reshape(stacked.shape)
+    planes = F.pad(stacked.reshape(1, -1, *first.shape[-2:]), [radius] * 4, mode="reflect")
+    count = planes.shape[1]  # a group a plane: with a sample a plane the backward pass takes 50 times as long on a CPU
+    blurred = F.conv2d(planes, window.expand(count, -1, -1, -1), groups=count).reshape(stacked.shape)
     mean1, mean2, square1, square2, product = blurred.unbind()
     variances = (square1 - mean1.square()) + (square2 - mean2.square())
     covariance = product - mean1 * mean2

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from decofuse.models.channel_attention import channel_attention, gelu_gate
 
 # Upstream's name segments -> ours, for decofuse.models.method.Upstream; the first entries must see theirs before
 # the shorter ones do.
@@ -78,23 +79,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return softmax(t · cos(q, k)) v, projected; cosines are taken along the pixels."""
-        n, c, h, w = features.shape
-        mixed = self.local(self.expand(features)).reshape(n, 3, self.heads, c // self.heads, h * w)
-        query, key, value = mixed.unbind(1)  # each N × heads × C/heads × HW
-        attention = channel_cosines(query, key).mul(self.temperature).softmax(dim=-1)
-        projected: Tensor = self.project((attention @ value).reshape(n, c, h, w))
-        return projected
-
-
-def channel_cosines(query: Tensor, key: Tensor) -> Tensor:
-    """Cosine between each channel of `query` and of `key` (… × c × HW) along HW: … × c × c.
-
-    Dividing the small product by the norms, instead of the maps, saves two passes over them.
-    """
-    query_norm = torch.linalg.vector_norm(query, dim=-1).clamp_min(1e-12)
-    key_norm = torch.linalg.vector_norm(key, dim=-1).clamp_min(1e-12)
-    cosines: Tensor = (query @ key.transpose(-2, -1)) / (query_norm.unsqueeze(-1) * key_norm.unsqueeze(-2))
-    return cosines
+        mixed = self.local(self.expand(features))
+        return channel_attention(mixed, self.temperature, self.project.weight)
 
 
 class GatedFeedForward(nn.Module):
@@ -114,8 +100,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map N×C×H×W to N×C×H×W; GELU is the exact one."""
-        gate, content = self.local(self.expand(features)).chunk(2, dim=1)
-        projected: Tensor = self.project(F.gelu(gate) * content)
+        projected: Tensor = self.project(gelu_gate(self.local(self.expand(features))))
         return projected
 
 
@@ -128,6 +113,8 @@ class TransformerBlock(nn.Module):
         feed_forward: the same.
         norm: builds norm₁ and norm₂ from C.
     """
+
+    recomputable = True
 
     def __init__(self, channels: int, attention: nn.Module, feed_forward: nn.Module, norm: Norm = ChannelNorm) -> None:
         super().__init__()
@@ -191,6 +178,8 @@ class DetailNode(nn.Module):
         channels: C, even.
         transform: builds φ, ρ and η from the channels of a half.
     """
+
+    recomputable = True
 
     def __init__(self, channels: int, transform: Callable[[int], nn.Module] = InvertedResidual) -> None:
         super().__init__()

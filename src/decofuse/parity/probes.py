@@ -1,7 +1,7 @@
 """Probes that golden vectors of several methods share: features, gradient norms, and the pipeline around a network."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -58,15 +58,19 @@ def gradient_norms(prefix: str, network: nn.Module, golden: Golden, upstream: Up
 
     Buffers and tensors that upstream never uses have none.
     """
-    parameters = dict(network.named_parameters())
     norms: dict[str, Array] = {}
     for part, tensors in golden.shapes.items():
-        ours = [upstream.translate(part, name) for name in tensors]
-        gradients = [parameters[name].grad if name in parameters else None for name in ours]
-        each = np.array([np.nan if g is None else torch.linalg.vector_norm(g).item() for g in gradients])
+        each = tensor_norms(network, (upstream.translate(part, name) for name in tensors))
         norms[f"{prefix}.gradnorms.{part}"] = each
         norms[f"{prefix}.gradnorm.{part}"] = np.sqrt(np.nansum(each**2))
     return norms
+
+
+def tensor_norms(network: nn.Module, names: Iterable[str | None]) -> Array:
+    """L2 norm of the gradient of each tensor of these names; NaN where there is no such parameter or no gradient."""
+    parameters = dict(network.named_parameters())
+    gradients = [parameters[name].grad if name in parameters else None for name in names]
+    return np.array([np.nan if g is None else torch.linalg.vector_norm(g).item() for g in gradients])
 
 
 def backward(network: nn.Module, terms: Mapping[str, Tensor], weights: Section) -> Tensor:

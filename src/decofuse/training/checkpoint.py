@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,23 +73,35 @@ def load_weights(path: Path, method: str, phase: str | None) -> tuple[dict[str, 
     return tensors, provenance
 
 
-def fill_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def fill_network(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, labels: Mapping[str, str] | None = None
+) -> None:
     """Copy `tensors` into `network`, all of them or none.
 
+    Args:
+        network: on any device.
+        tensors: its whole state by name.
+        path: where they come from, for the error.
+        labels: what the error calls a tensor, where that is not its name.
+
     Raises:
-        UserError: a tensor is missing, extra, of another shape, or not finite; the line names `path` and the tensor.
+        UserError: a tensor is missing, extra, of another shape or kind, or not finite; the line names `path` and the
+            first few tensors.
     """
-    own = network.state_dict()
+    own, shown = network.state_dict(), labels or {}
     problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
-    problems += [f"{name} is not known" for name in tensors.keys() - own.keys()]
-    for name in sorted(own.keys() & tensors.keys()):
-        if own[name].shape != tensors[name].shape:
-            problems.append(f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}")
-        elif tensors[name].is_floating_point() and not bool(tensors[name].isfinite().all()):
-            problems.append(f"{name} holds values that are not finite")
+    problems += [f"{shown.get(name, name)} is not known" for name in tensors.keys() - own.keys()]
+    for name in own.keys() & tensors.keys():
+        found, expected, label = tensors[name], own[name], shown.get(name, name)
+        if found.shape != expected.shape:
+            problems.append(f"{label} has shape {tuple(found.shape)}, expected {tuple(expected.shape)}")
+        elif found.is_floating_point() != expected.is_floating_point():
+            problems.append(f"{label} holds {found.dtype}, expected {expected.dtype}")
+        elif found.is_floating_point() and not bool(found.isfinite().all()):
+            problems.append(f"{label} holds values that are not finite")
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(f"{path}: does not fit the network: {min(problems)}{more}; use weights of the same settings")
+        first = ", ".join(sorted(problems)[:3]) + (f" (and {len(problems) - 3} more)" if len(problems) > 3 else "")
+        raise UserError(f"{path}: does not fit the network: {first}; use weights of the same method and settings")
     network.load_state_dict(tensors)
 
 

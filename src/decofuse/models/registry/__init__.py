@@ -6,7 +6,16 @@ nothing run again. It imports no torch, so that reading params.yaml stays cheap.
 
 from collections.abc import Mapping
 
-from decofuse.models.registry import cddfuse, reference
+from decofuse.models.registry import (
+    cddfuse,
+    defusion,
+    defusionpp,
+    fsidfusion,
+    psfusion,
+    reference,
+    sfdfuse,
+    ssdfusion,
+)
 from decofuse.models.registry.method import Method, MethodSettings
 
 __all__ = ["METHODS", "Method", "MethodSettings"]
@@ -15,4 +24,10 @@ METHODS: Mapping[str, Method] = {
     "average": reference.AVERAGE,
     "laplacian": reference.LAPLACIAN,
     "cddfuse": cddfuse.METHOD,
+    "fsidfusion": fsidfusion.METHOD,
+    "sfdfuse": sfdfuse.METHOD,
+    "ssdfusion": ssdfusion.METHOD,
+    "psfusion": psfusion.METHOD,
+    "defusion": defusion.METHOD,
+    "defusionpp": defusionpp.METHOD,
 }

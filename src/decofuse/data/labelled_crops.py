@@ -1,0 +1,145 @@
+"""Training samples from whole colour images with label maps: random crops, and maps that follow from the labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from decofuse.data.dataset import IGNORED_LABEL
+from decofuse.data.image_store import ImageStore
+from decofuse.data.images import UInt8, luma
+from decofuse.data.manifest import LABEL
+from decofuse.errors import UserError
+from decofuse.settings import LabelledCropSampling
+from decofuse.training.seeding import seed_for
+
+Arrays = dict[str, NDArray[Any]]
+FLIPS, TURNS = 3, 4
+
+
+class _Place(NamedTuple):
+    """Random choices of one sample."""
+
+    flip: int
+    turn: int
+    down: float
+    right: float
+
+
+UNCHANGED = _Place(flip=2, turn=3, down=0.5, right=0.5)
+
+
+class LabelledCrops:
+    """Square crops of pairs in colour, flipped and turned at random; one crop of each pair an epoch.
+
+    Keys of a batch: `visible` N×3×S×S (RGB) and `infrared` N×1×S×S (luma), float32 in [0, 1]; `label` (class indices,
+    255 where ignored), `binary` (1 on objects: labels but 0 and 255) and `boundary` (1 where a pixel nearby has another
+    label), N×S×S int64; `mask` (1 on salient classes), N×1×S×S float32.
+
+    Tang et al., PSFusion, Information Fusion 99 (2023) 101870; how it made the last three maps is not public.
+    """
+
+    def __init__(self, path: Path, split: str, settings: LabelledCropSampling, seed: int, fixed: bool) -> None:
+        """Read the manifest.
+
+        Args:
+            path: manifest of a dataset of visible and infrared images with labels.
+            split: train or val.
+            settings: size of the crops, and how maps are made of labels.
+            seed: seed of flips, turns and places.
+            fixed: take the middle of each image, neither flipped nor turned.
+
+        Raises:
+            UserError: the dataset lacks a source or labels, or a visible image is grey.
+        """
+        self._store = ImageStore(path, split, ("visible", "infrared", LABEL))
+        grey = next((pair for pair in self._store.pairs if pair.files["visible"].channels != 3), None)
+        if grey is not None:
+            raise UserError(
+                f"{grey.files['visible'].path}: expected a visible image in colour, found a grey one; "
+                "train on a dataset whose visible images are RGB"
+            )
+        self._settings = settings
+        self._seed = seed
+        self._fixed = fixed
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._store)
+
+    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+        """Crops of the pairs at `indices`, all maps of a sample cut alike.
+
+        Raises:
+            UserError: a file is gone, altered or unreadable.
+        """
+        samples = [
+            self._sample(int(index), UNCHANGED if self._fixed else self._draw(step, position))
+            for position, index in enumerate(indices)
+        ]
+        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _draw(self, step: int, position: int) -> _Place:
+        generator = np.random.Generator(np.random.PCG64(seed_for(self._seed, "crop", step, position)))
+        flips, turns = generator.integers(FLIPS), generator.integers(TURNS)
+        return _Place(int(flips), int(turns), *generator.random(2).tolist())
+
+    def _sample(self, index: int, place: _Place) -> Arrays:
+        size, radius = self._settings.size, self._settings.boundary_radius
+        images = [self._store.image(index, role) for role in ("visible", "infrared", LABEL)]
+        visible, infrared, label = (turn(flip(image, place.flip), place.turn) for image in enlarged(images, size))
+        top, left = (int(share * (side - size + 1)) for share, side in zip(place[2:], label.shape, strict=True))
+        cut = np.s_[top : top + size, left : left + size]
+        wide = np.s_[max(top - radius, 0) : top + size + radius, max(left - radius, 0) : left + size + radius]
+        edges = boundaries(label[wide], radius)[min(top, radius) :, min(left, radius) :][:size, :size]
+        label = label[cut].astype(np.int64)
+        salient = np.isin(label, self._settings.mask_classes)
+        return {
+            "visible": np.ascontiguousarray(visible[cut].transpose(2, 0, 1), np.float32) / np.float32(255),
+            "infrared": np.ascontiguousarray(luma(infrared[cut])[None]),
+            "label": label,
+            "binary": ((label != 0) & (label != IGNORED_LABEL)).astype(np.int64),
+            "boundary": edges.astype(np.int64),
+            "mask": salient[None].astype(np.float32),
+        }
+
+
+def flip(image: UInt8, which: int) -> UInt8:
+    """Flip H×W(×C): 0 upside down, 1 left-right, 2 not at all; a view."""
+    return (image[::-1], image[:, ::-1], image)[which]
+
+
+def turn(image: UInt8, which: int) -> UInt8:
+    """Turn H×W(×C): 0 by 90° counter-clockwise, 1 by 180°, 2 by 90° clockwise, 3 not at all; a view."""
+    turned: UInt8 = np.rot90(image, (1, 2, 3, 0)[which])
+    return turned
+
+
+def enlarged(images: Sequence[UInt8], size: int) -> list[UInt8]:
+    """Images of one size, the last a label map, with a shorter side of at least `size` [pixels].
+
+    Smaller ones are scaled, bilinearly and the label map to the nearest pixel.
+    """
+    height, width = images[-1].shape
+    shorter = min(height, width)
+    if shorter >= size:
+        return list(images)
+    shape = round(width * size / shorter), round(height * size / shorter)
+    ways = [cv2.INTER_LINEAR] * (len(images) - 1) + [cv2.INTER_NEAREST_EXACT]
+    resized = (cv2.resize(image, shape, interpolation=way) for image, way in zip(images, ways, strict=True))
+    return [image.astype(np.uint8, copy=False) for image in resized]
+
+
+def boundaries(label: UInt8, radius: int) -> NDArray[np.bool_]:
+    """Pixels with another label (255 counts as one) within `radius` rows and columns, H×W; the border is replicated."""
+    label = np.ascontiguousarray(label)
+    window = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    highest = cv2.dilate(label, window, borderType=cv2.BORDER_REPLICATE)
+    differs: NDArray[np.bool_] = highest != cv2.erode(label, window, borderType=cv2.BORDER_REPLICATE)
+    return differs

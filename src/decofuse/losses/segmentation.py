@@ -1,0 +1,57 @@
+"""Losses of segmentation heads."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from decofuse.data.dataset import IGNORED_LABEL
+
+
+def pixel_losses(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross entropy of each pixel, 0 where the label is ignored.
+
+    Args:
+        logits: N×C×H×W.
+        label: class indices below C, or 255 where ignored; N×H×W int64.
+
+    Returns:
+        N×H×W.
+    """
+    return F.cross_entropy(logits, label, ignore_index=IGNORED_LABEL, reduction="none")
+
+
+def hard_pixel_loss(losses: Tensor, threshold: float, pixels: int) -> Tensor:
+    """Online hard example mining: the mean over pixels whose class has a probability below `threshold`; a scalar.
+
+    If there are not more than `pixels` of them, the mean over the `pixels` largest losses instead; over all, if there
+    are no more (where published code fails); 0, if there are none.
+
+    Args:
+        losses: loss of each pixel of the batch, any shape; zeros of ignored pixels count, unless left out before.
+        threshold: probability in (0, 1).
+        pixels: number of pixels that count at least.
+    """
+    flat = losses.flatten()
+    hard = flat[flat > -math.log(threshold)]
+    if len(hard) > pixels:
+        return hard.mean()
+    return flat.topk(min(pixels, len(flat)), sorted=False).values.mean() if len(flat) else flat.sum()
+
+
+def two_class_loss(logits: Tensor, label: Tensor, weights: Sequence[float] = (1.0, 1.0)) -> Tensor:
+    """Binary cross entropy of two channels against the one-hot label, a scalar.
+
+    The mean of −[w_c t ln σ(x) + (1 − t) ln(1 − σ(x))] over pixels and both channels c: two independent logits, no
+    softmax.
+
+    Args:
+        logits: N×2×H×W.
+        label: 0 or 1, N×H×W int64.
+        weights: w of channel 0 and 1, on positive pixels.
+    """
+    target = torch.stack((1 - label, label), dim=1).to(logits.dtype)
+    positive = torch.tensor(list(weights), dtype=logits.dtype, device=logits.device)
+    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=positive[:, None, None])

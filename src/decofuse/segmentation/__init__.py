@@ -1,0 +1,1 @@
+"""Segmentation networks: judges of fused images, and teachers of fusion networks."""
