@@ -3,6 +3,7 @@
 - docs/params.schema.json: completes params.yaml in editors
 - docs/parameters.md: every parameter, its default and its meaning
 - docs/datasets.md: the public datasets
+- docs/methods.md: the methods, what they take and give, and what was published of them
 - README.md, between the diagram's markers: the stages, from the workflow's own graph
 
 `--results` copies what the README shows of the demo's results, after a run, to docs/demo.
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
+import methods  # noqa: E402 - beside this file
 import versioning  # noqa: E402 - lies in the workflow's folder
 
 from decofuse import config  # noqa: E402
@@ -40,6 +42,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs/params.schema.json": json.dumps(config.schema(), indent=2) + "\n",
         ROOT / "docs/parameters.md": parameters(),
         ROOT / "docs/datasets.md": datasets(),
+        ROOT / "docs/methods.md": methods.page(ROOT),
         readme: re.sub(f"{before}.*{after}", lambda _: diagram, readme.read_text(), flags=re.DOTALL),
     }
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Discriminator, Field, ValidationError, create_model, model_validator
 
+from decofuse.data.classes import MSRS
 from decofuse.data.dataset import SOURCES, Task
 from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
@@ -74,12 +75,12 @@ class Params(Section):
             return DATASETS[dataset].task
         return declared.task if isinstance(declared, Folder) else "infrared-visible"
 
-    def labelled(self, dataset: str) -> bool:
-        """Whether a dataset has label maps."""
+    def classes(self, dataset: str) -> int:
+        """Number of label classes of a dataset; 0 without labels."""
         declared = self.datasets.get(dataset)
         if declared is None:
-            return bool(DATASETS[dataset].classes)
-        return isinstance(declared, Scenes) or declared.classes > 0
+            return len(DATASETS[dataset].classes)
+        return len(MSRS) if isinstance(declared, Scenes) else declared.classes
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -107,6 +108,13 @@ class Params(Section):
                     f"phase {phase} of {name} needs a dataset with {lacking}, which {self.train} has not; "
                     f"train on another one or take {name} out of run",
                 )
+            network = getattr(self.method(name), "network", None)
+            wanted, found = getattr(network, "classes", 0), self.classes(self.train)
+            _require(
+                wanted in (0, found),
+                f"methods.{name}.network.classes",
+                f"must be {found}, the number of classes of {self.train}, found {wanted}",
+            )
         scenes = self.datasets.get(self.train)
         if isinstance(scenes, Scenes):
             _require(
@@ -121,7 +129,7 @@ class Params(Section):
         missing = [role for role in samples.roles if role not in SOURCES[self.task(self.train)]]
         if missing:
             return f"the source {missing[0]}"
-        return "labels" if samples.labels and not self.labelled(self.train) else ""
+        return "labels" if samples.labels and not self.classes(self.train) else ""
 
 
 def load(path: Path, preset: str | None = None, presets: Path | None = None) -> Params:

@@ -1,6 +1,7 @@
 """What all subcommands share."""
 
 import contextlib
+import ctypes
 import json
 import logging
 import os
@@ -36,10 +37,33 @@ Manifest = Annotated[Path, typer.Option(help="Manifest of the dataset.", show_de
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    keep_memory: Annotated[
+        bool,
+        typer.Option(
+            help="Keep freed memory instead of giving it back to the system: faster on images from 480x640 on.",
+            envvar="DECOFUSE_KEEP_MEMORY",
+        ),
+    ] = False,
+) -> None:
     if version:
         print(__version__)
         raise typer.Exit
+    if keep_memory:
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc never to map a tensor of its own: mapping and faulting in each large one anew costs most of the time.
+
+    The price is that the process keeps what it once needed. Other C libraries know no such setting, and are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def settings_of(given: str, pick: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def generate(
     inputs = [manifest, *([weights / "weights.safetensors"] if weights else [])]
     with tracked(f"generate {dataset} {method}", values, inputs) as run:
         build = getattr(importlib.import_module(entry.module), entry.network)
-        network = load_network(build, method, entry.last_phase, weights).to(device)
+        network = load_network(build, method, entry.last_phase, weights)
         views = Views(**values[f"views.{dataset}.{method}"])
         fuse_split(network, manifest, split, views, FuseSettings(**values[f"methods.{method}.fuse"]), out, device)
         run.artifact(out / "index.csv")

@@ -42,14 +42,26 @@ def config(
 
 @app.command()
 def parity(
-    golden: Annotated[Path, typer.Option(help="Golden vectors of the method (.npz).", show_default=False)],
-    manifest: Annotated[Path, typer.Option(help="Names and shapes of upstream's tensors.", show_default=False)],
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.", show_default=False)],
+    golden: Annotated[
+        Path, typer.Option(help="Golden vectors of a method (.npz), or a folder of METHOD.npz.", show_default=False)
+    ],
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Names and shapes of upstream's tensors; left out: the .json beside the vectors."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Name of the method; left out: that of the file, all of a folder.")] = "",
 ) -> None:
-    """Compare a method with the published code, key by key: features, images, losses, gradients."""
-    from decofuse.parity import run_parity
+    """Compare methods with the published code, key by key: features, images, losses, gradients."""
+    from decofuse.parity import FORMS, run_parity
 
-    if not run_parity(method, golden, manifest):
+    names = [method] if method else [name for name in FORMS if (golden / f"{name}.npz").is_file()]
+    if golden.is_dir() and not names:
+        raise UserError(f"{golden}: expected golden vectors of {', '.join(FORMS)} (METHOD.npz), found none")
+    passed = True
+    for name in names if golden.is_dir() else [method or golden.stem]:
+        vector = golden / f"{name}.npz" if golden.is_dir() else golden
+        passed &= run_parity(name, vector, manifest or vector.with_suffix(".json"))
+    if not passed:
         raise typer.Exit(1)
 
 

@@ -198,11 +198,11 @@ class DegradedViews:
         """A random part of an image in random colours, 3×S×S; resized bilinearly without antialiasing, as upstream."""
         size = self._settings.size
         mean = np.array(cv2.mean(pixels)[:3] if pixels.ndim == 3 else cv2.mean(pixels)[:1] * 3) / 255
-        matrix = colour_matrix(mean, rng.uniform(self._settings.jitter, 1, 3), rng.permutation(3))
+        matrix = colour_matrix(mean, rng.uniform(self._settings.jitter, 1, 3).tolist(), rng.permutation(3).tolist())
         top, left, height, width = draw_window(rng, *pixels.shape[:2])
         part = pixels[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-        part = cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
-        rgb = part if part.ndim == 3 else cv2.cvtColor(part, cv2.COLOR_GRAY2RGB)
+        resized = cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
+        rgb = resized if resized.ndim == 3 else cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB)
         return np.ascontiguousarray(np.moveaxis(cv2.transform(rgb, matrix), -1, 0)).clip(0, 1)
 
     def _draw_grids(self, rng: np.random.Generator) -> Grids:

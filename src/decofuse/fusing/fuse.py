@@ -65,7 +65,8 @@ def fuse_pair(
     with torch.inference_mode():
         kinds = (views.source_a, views.source_b)
         given = [_tensor(view(source, kind), device) for source, kind in zip(sources, kinds, strict=True)]
-        levels = np.moveaxis(network.to(device).eval().fuse(*given)[0].float().cpu().numpy(), 0, -1)
+        network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        levels = np.moveaxis(network.fuse(*given)[0].float().cpu().numpy(), 0, -1)
     if not np.isfinite(levels).all():
         raise UserError("expected finite values from the network, found others; its weights have diverged, train again")
     levels = stretch(levels) if settings.stretch else levels

@@ -29,13 +29,13 @@ def channel_attention(mixed: Tensor, temperature: Tensor, project: Tensor) -> Te
     """
     n, triple, h, w = mixed.shape
     tokens = mixed.permute(0, 2, 3, 1).reshape(n, h * w, triple)
-    joined: Tensor = _ChannelAttention.apply(tokens, temperature, project.flatten(1))
+    joined: Tensor = _ChannelAttention.apply(tokens, temperature, project.flatten(1))  # type: ignore[no-untyped-call]
     return joined.reshape(n, h, w, triple // 3).permute(0, 3, 1, 2)
 
 
 def gelu_gate(halves: Tensor) -> Tensor:
     """GELU(x₁) · x₂ (exact GELU) of the two halves of N×2C×H×W along the channels: N×C×H×W."""
-    gated: Tensor = _GeluGate.apply(halves)
+    gated: Tensor = _GeluGate.apply(halves)  # type: ignore[no-untyped-call]
     return gated
 
 

@@ -85,7 +85,7 @@ class Filled(NamedTuple):
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encoder and decoder; the defaults are ViT-B/16 (111,907,840 parameters, 85,798,656 without the decoder).
+    """Encoder and decoder; the defaults are ViT-B/16 (111,655,680 parameters, 85,647,360 without the decoder).
 
     Args:
         image_size: side S of the images [pixels].

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from decofuse.models.method import Upstream
-from decofuse.models.msca import MSCABlock
 from decofuse.models.restormer import Norm, detail_branch
-from decofuse.models.ssdfusion_blocks import SSDFUSION_NAMES, Downsampler, PreActivatedConv, ResidualDenseBlock
+from decofuse.models.ssdfusion_blocks import SSDFUSION_NAMES, Downsampler, Halving, PreActivatedConv, ResidualDenseBlock
 from decofuse.segmentation.segnext import SegNeXt
 
 LAYER_SCALE = 1e-6  # initial weight of the block's branch
@@ -85,7 +84,7 @@ class ConvNeXtBlock(nn.Module):
         return result
 
 
-class MetaFeatureExtractor(nn.Module):
+class MetaFeatureExtractor(Halving):
     """Detail features and a segmentation map → meta features of half the size of the detail features.
 
     Args:
@@ -94,13 +93,7 @@ class MetaFeatureExtractor(nn.Module):
     """
 
     def __init__(self, channels: int, segmentation_channels: int) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(channels, channels, 5, stride=2, padding=2)
-        self.embed_norm = nn.BatchNorm2d(channels)
-        self.block = MSCABlock(channels, ratio=2)
-        self.norm = nn.BatchNorm2d(channels)
-        self.project = nn.Conv2d(channels, channels, 1)
-        self.project_norm = nn.BatchNorm2d(channels)
+        super().__init__(channels, channels)
         self.guide = ConvNeXtBlock(segmentation_channels)
         self.enter = PreActivatedConv(segmentation_channels, channels)
         self.merger = ResidualDenseBlock(3, 2 * channels, growth=channels)
@@ -108,8 +101,7 @@ class MetaFeatureExtractor(nn.Module):
 
     def forward(self, detail: Tensor, segmentation: Tensor) -> Tensor:
         """Map N×C×H×W and N×S×H/4×W/4 to N×C×H/2×W/2, H and W multiples of 4."""
-        embedded = self.embed_norm(self.embed(detail))
-        of_detail = F.relu(self.project_norm(self.project(self.norm(self.block(embedded)))))
+        of_detail = F.relu(self.halved(detail))
         larger = F.interpolate(segmentation, of_detail.shape[-2:], mode="bilinear", align_corners=True)
         of_segmentation = self.enter(self.guide(larger))
         result: Tensor = self.leave(self.merger(torch.cat((of_detail, of_segmentation), dim=1)))

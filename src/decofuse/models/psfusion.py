@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from decofuse.data.dataset import IGNORED_LABEL
@@ -22,8 +22,8 @@ from decofuse.losses.selection import selected_intensity_loss
 from decofuse.models import psfusion_blocks, psfusion_encoder
 from decofuse.models.colour import split
 from decofuse.models.method import Fuser, Phase, Upstream
-from decofuse.models.psfusion_blocks import DeepFusion, FidelityHead, ImageHead, ShallowFusion
-from decofuse.models.psfusion_branches import Restoration, Segmentation, SemanticBranch
+from decofuse.models.psfusion_blocks import FidelityHead, ImageHead
+from decofuse.models.psfusion_branches import LevelFusion, Restoration, Segmentation, SemanticBranch
 from decofuse.models.psfusion_encoder import Encoder
 
 Sizes = Literal["resize", "pad"]
@@ -39,8 +39,8 @@ UPSTREAM = Upstream(
                 for theirs, ours in (("encoder_rgb", "visible_encoder"), ("encoder_thermal", "infrared_encoder"))
                 for old, new in psfusion_encoder.UPSTREAM_NAMES.items()
             },
-            **{f"low_fuse{level}": f"shallow_fusion.{level - 1}" for level in (1, 2, 3)},
-            **{f"high_fuse{level}": f"deep_fusion.{level - 4}" for level in (4, 5, 6)},
+            **{f"low_fuse{level}": f"fusion.levels.{level - 1}" for level in (1, 2, 3)},
+            **{f"high_fuse{level}": f"fusion.levels.{level - 1}" for level in (4, 5, 6)},
             "to_fused_seg": "semantic.lateral",
             "seg_decoder": "semantic",
             "classfier.binary_conv1": "segmentation.binary",
@@ -115,10 +115,7 @@ class PSFusion(Fuser):
         narrow = channels // 2
         self.visible_encoder = Encoder(3, channels, blocks)
         self.infrared_encoder = Encoder(1, channels, blocks)
-        self.shallow_fusion = nn.ModuleList(
-            (ShallowFusion(narrow, narrow), ShallowFusion(channels, narrow), ShallowFusion(channels, channels))
-        )
-        self.deep_fusion = nn.ModuleList(DeepFusion(channels * 2**i, channels) for i in (1, 2, 3))
+        self.fusion = LevelFusion(channels)
         self.semantic = SemanticBranch(channels)
         self.segmentation = Segmentation(channels, classes)
         self.restoration = Restoration(channels)
@@ -128,15 +125,15 @@ class PSFusion(Fuser):
 
     def forward(self, visible: Tensor, infrared: Tensor) -> Outputs:
         """All outputs for N×3×H×W visible (RGB) and N×1×H×W infrared images in [0, 1]; H and W multiples of 32."""
-        shallow, semantic = self._features(visible, infrared)
-        restored = self.restoration(shallow, semantic)
+        levels, semantic = self._features(visible, infrared)
+        restored = self.restoration(levels, semantic)
         images = (head(restored) for head in (self.fused_head, self.visible_head, self.infrared_head))
         return Outputs._make((*self.segmentation(semantic), *images))
 
     def fuse(self, source_a: Tensor, source_b: Tensor) -> Tensor:
         """Fused luma, N×1×H×W, of visible N×3×H×W (RGB) and infrared N×1×H×W in [0, 1]; H and W at least 32."""
-        shallow, semantic = self._features(*self._fitted(source_a, source_b))
-        fused: Tensor = self.fused_head(self.restoration(shallow, semantic))
+        levels, semantic = self._features(*self._fitted(source_a, source_b))
+        fused: Tensor = self.fused_head(self.restoration(levels, semantic))
         height, width = source_a.shape[-2:]
         if self.sizes == "resize" and fused.shape[-2:] != (height, width):
             return _bicubic(fused, height, width)
@@ -151,12 +148,10 @@ class PSFusion(Fuser):
             return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
 
-    def _features(self, visible: Tensor, infrared: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The three finest fused levels, and the semantic features."""
-        pairs = list(zip(self.visible_encoder(visible), self.infrared_encoder(infrared), strict=True))
-        shallow = [fusion(*pair) for fusion, pair in zip(self.shallow_fusion, pairs[:3], strict=True)]
-        deep = [fusion(*pair) for fusion, pair in zip(self.deep_fusion, pairs[3:], strict=True)]
-        return shallow, self.semantic((shallow[2], *deep))
+    def _features(self, visible: Tensor, infrared: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """The three finest fused levels, and the semantic features of the four coarsest."""
+        levels = self.fusion(self.visible_encoder(visible), self.infrared_encoder(infrared))
+        return levels[:3], self.semantic(levels[2:])
 
     def _fitted(self, *images: Tensor) -> list[Tensor]:
         """The images at sides that are multiples of 32."""
@@ -235,8 +230,7 @@ PHASES: Mapping[str, Phase] = MappingProxyType(
             trains=(
                 "visible_encoder",
                 "infrared_encoder",
-                "shallow_fusion",
-                "deep_fusion",
+                "fusion",
                 "semantic",
                 "segmentation",
                 "restoration",

@@ -1,4 +1,4 @@
-"""PSFusion's two branches behind the fused levels: semantic (with the logits made of it) and restoration.
+"""PSFusion behind its encoders: fusion of six levels, then a semantic branch, with logits of it, and a restoration.
 
 Source: Tang et al., PSFusion, Information Fusion 99 (2023) 101870, in the form of its published code.
 """
@@ -9,7 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from decofuse.models.psfusion_blocks import DenseDecoder, SemanticInjection, TwiceNormed
+from decofuse.models.psfusion_blocks import DeepFusion, DenseDecoder, SemanticInjection, ShallowFusion, TwiceNormed
+
+
+class LevelFusion(nn.Module):
+    """Fusion of the sources at each of six levels: the finer three pixel by pixel, the coarser three by attention."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = channels // 2
+        shallow = ((narrow, narrow), (channels, narrow), (channels, channels))
+        self.levels = nn.ModuleList(
+            (
+                *(ShallowFusion(inputs, outputs) for inputs, outputs in shallow),
+                *(DeepFusion(channels * 2**i, channels) for i in (1, 2, 3)),
+            )
+        )
+
+    def forward(self, visible: Sequence[Tensor], infrared: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Six levels of both sources, finest first, → six levels of width C/2, C/2, C, C, C and C."""
+        return tuple(fuse(a, b) for fuse, a, b in zip(self.levels, visible, infrared, strict=True))
 
 
 class SemanticBranch(nn.Module):

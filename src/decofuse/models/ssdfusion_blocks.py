@@ -227,7 +227,32 @@ class FusionModule(nn.Module):
         return Parts(self.base_gate(parts.base), self.detail_gate(parts.detail))
 
 
-class Refiner(nn.Module):
+class Halving(nn.Module):
+    """To half the size: 5×5 convolution of stride 2, convolutional attention block, 1×1 convolution, batch norms.
+
+    Args:
+        inputs: channels of the input.
+        channels: channels of the result.
+        drop_path: chance of leaving out a branch of the attention block, in training.
+    """
+
+    def __init__(self, inputs: int, channels: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(inputs, channels, 5, stride=2, padding=2)
+        self.embed_norm = nn.BatchNorm2d(channels)
+        self.block = MSCABlock(channels, ratio=2, drop_path=drop_path)
+        self.norm = nn.BatchNorm2d(channels)
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.project_norm = nn.BatchNorm2d(channels)
+
+    def halved(self, features: Tensor) -> Tensor:
+        """Map N×inputs×H×W to N×C×⌈H/2⌉×⌈W/2⌉, no activation at the end."""
+        embedded = self.embed_norm(self.embed(features))
+        result: Tensor = self.project_norm(self.project(self.norm(self.block(embedded))))
+        return result
+
+
+class Refiner(Halving):
     """Features of both sources together → those of each at half the size, in (-1, 1).
 
     Args:
@@ -237,20 +262,11 @@ class Refiner(nn.Module):
     """
 
     def __init__(self, inputs: int, channels: int, drop_path: float) -> None:
-        super().__init__()
-        wide = 2 * channels
-        self.embed = nn.Conv2d(2 * inputs, wide, 5, stride=2, padding=2)
-        self.embed_norm = nn.BatchNorm2d(wide)
-        self.block = MSCABlock(wide, ratio=2, drop_path=drop_path)
-        self.norm = nn.BatchNorm2d(wide)
-        self.project = nn.Conv2d(wide, wide, 1)
-        self.project_norm = nn.BatchNorm2d(wide)
+        super().__init__(2 * inputs, 2 * channels, drop_path)
 
     def forward(self, visible: Tensor, infrared: Tensor) -> tuple[Tensor, Tensor]:
         """Map two N×inputs×H×W to two N×C×⌈H/2⌉×⌈W/2⌉: of the visible source, of the infrared one."""
-        embedded = self.embed_norm(self.embed(torch.cat((infrared, visible), dim=1)))
-        refined = self.project_norm(self.project(self.norm(self.block(embedded)))).tanh()
-        of_infrared, of_visible = refined.chunk(2, dim=1)
+        of_infrared, of_visible = self.halved(torch.cat((infrared, visible), dim=1)).tanh().chunk(2, dim=1)
         return of_visible, of_infrared
 
 

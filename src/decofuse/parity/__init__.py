@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from decofuse.errors import UserError
-from decofuse.parity import cddfuse
+from decofuse.parity import cddfuse, defusion, defusionpp, fsidfusion, psfusion, sfdfuse, ssdfusion
 from decofuse.parity.golden import Array, Golden
 from decofuse.parity.probes import PIPELINE_INPUTS, PIPELINE_RULES, pipeline
 from decofuse.parity.tolerance import Rule, Tolerance, find
@@ -50,7 +50,15 @@ class Form:
     probe: Callable[[Golden, torch.dtype], Mapping[str, Array]]
 
 
-FORMS = {"cddfuse": Form(cddfuse.INPUTS, cddfuse.rules, cddfuse.probe)}
+FORMS: Mapping[str, Form] = {
+    "cddfuse": Form(cddfuse.INPUTS, cddfuse.rules, cddfuse.probe),
+    "fsidfusion": Form(fsidfusion.INPUTS, fsidfusion.rules, fsidfusion.probe),
+    "sfdfuse": Form(sfdfuse.INPUTS, sfdfuse.rules, sfdfuse.probe),
+    "ssdfusion": Form(ssdfusion.INPUTS, ssdfusion.rules, ssdfusion.probe),
+    "psfusion": Form(psfusion.INPUTS, psfusion.rules, psfusion.probe),
+    "defusion": Form(defusion.INPUTS, defusion.rules, defusion.probe),
+    "defusionpp": Form(defusionpp.INPUTS, defusionpp.rules, defusionpp.probe),
+}
 
 
 def run_parity(method: str, golden: Path, manifest: Path, dtypes: Sequence[torch.dtype] = DTYPES) -> bool:

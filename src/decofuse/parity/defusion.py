@@ -114,7 +114,7 @@ def _outputs(network: DeFusion, view_a: Tensor, view_b: Tensor) -> dict[str, Arr
         "emb_unique1": unique1,
         "emb_unique2": unique2,
     }
-    images = {}
+    images: dict[str, Tensor] = {}
     for suffix, rectify in (("", True), ("_pre", False)):
         shown = network(view_a, view_b, rectify=rectify)
         images |= {f"{name}{suffix}": image for name, image in zip(IMAGES, shown, strict=True)}

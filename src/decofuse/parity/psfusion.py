@@ -14,7 +14,7 @@ from decofuse.models.psfusion import PHASES, UPSTREAM, Outputs, PSFusion, fusion
 from decofuse.models.registry.psfusion import PSFusionJoint
 from decofuse.parity.golden import Array, Golden, fill
 from decofuse.parity.probes import backward, recorded, tensor_norms
-from decofuse.parity.psfusion_functions import FUNCTION_INPUTS, FUNCTION_RULES, functions
+from decofuse.parity.psfusion_functions import FUNCTION_INPUTS, FUNCTION_RULES, functions, require
 from decofuse.parity.tolerance import Rule, absolute, either, of_largest, pixels, relative
 from decofuse.training.optimiser import WHOLE, PartOptimizer, learning_rate
 
@@ -200,11 +200,16 @@ def _training(golden: Golden, network: PSFusion, dtype: torch.dtype) -> dict[str
 
 
 def _terms(golden: Golden, network: PSFusion, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    threshold, pixels = (
+        float(golden.array("train_ohem_thresh", (), "f")),
+        int(golden.array("train_ohem_n_min", (), "i")),
+    )
+    require(golden, 0 < threshold < 1 and pixels > 0, "train_ohem_thresh in (0, 1) and a positive train_ohem_n_min")
     return joint_terms(
         network,
         batch,
-        hard_threshold=float(golden.array("train_ohem_thresh", (), "f")),
-        hard_pixels=int(golden.array("train_ohem_n_min", (), "i")),
+        hard_threshold=threshold,
+        hard_pixels=pixels,
         binary_weights=[float(np.float32(weight)) for weight in SETTINGS.binary_weights],  # upstream's precision
         intensity_mask="visible",
     )
@@ -253,6 +258,7 @@ def _updates(golden: Golden, network: PSFusion, batch: Mapping[str, Tensor], tot
     What upstream stores and never trains counts in the norm with its unchanged values.
     """
     first, steps = (int(value) for value in golden.array("optim_it0_maxiter", (2,), "i"))
+    require(golden, 0 <= first and SETTINGS.schedule.warmup_steps < steps >= first + UPDATES, "steps of a schedule")
     optimizer = PartOptimizer(network, PHASES["joint"].trains, SETTINGS.optimizer, joint=True)
     rates, totals = [], [total]
     for step in range(first, first + UPDATES):
@@ -299,10 +305,10 @@ def _batch(golden: Golden, network: PSFusion, dtype: torch.dtype) -> dict[str, T
     batch = {key: _image(golden, name, 3 if key == "visible" else 1, dtype) for key, name in list(BATCH.items())[:3]}
     for key, name in list(BATCH.items())[3:]:
         label = torch.from_numpy(golden.array(name, (None, 1, None, None), "u").astype(np.int64))
-        if key != "label" and label.max() > 1:
-            raise UserError(f"{golden.vector}: expected 0 and 1 in {name}, found {label.max()}; get the file again")
+        require(golden, key == "label" or int(label.max()) <= 1, f"0 and 1 in {name}")
         batch[key] = label
     _same_size(golden, *batch.values())
+    require(golden, len(batch["label"]) > 1, "two training samples at least")
     return {key: values[:, 0] if values.dtype == torch.int64 else values for key, values in batch.items()}
 
 

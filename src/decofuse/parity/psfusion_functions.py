@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decofuse.data.dataset import IGNORED_LABEL
 from decofuse.data.labelled_crops import flip, turn
+from decofuse.errors import UserError
 from decofuse.fusing.postprocess import to_uint8
 from decofuse.losses.gradient import second_derivatives, second_order_magnitude, sobel
 from decofuse.losses.segmentation import hard_pixel_loss, pixel_losses
@@ -71,7 +73,9 @@ def functions(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
     Raises:
         UserError: an input is not of the form.
     """
-    y, infrared, fused, mask = (golden.image(f"fn_{name}", dtype) for name in ("y", "ir", "fu", "mask"))
+    images = [golden.image(f"fn_{name}", dtype) for name in ("y", "ir", "fu", "mask")]
+    require(golden, len({image.shape for image in images}) == 1, "fn_y, fn_ir, fn_fu and fn_mask of one shape")
+    y, infrared, fused, mask = images
     found = {
         "fn_var9_y": local_variance(y),
         "fn_var9_ir": local_variance(infrared),
@@ -89,6 +93,7 @@ def functions(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
         },
     }
     iterations = golden.array("fn_lr_it", (None,), "i")
+    require(golden, bool(0 <= iterations.min() <= iterations.max() < STEPS), f"fn_lr_it from 0 to {STEPS - 1}")
     rates = [learning_rate(SETTINGS.optimizer, SETTINGS.schedule, 0, int(step), STEPS) for step in iterations]
     return {
         **{key: value.numpy() for key, value in found.items()},
@@ -100,6 +105,16 @@ def functions(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
     }
 
 
+def require(golden: Golden, holds: bool, expected: str) -> None:
+    """Refuse a vector that is not of the form.
+
+    Raises:
+        UserError: it does not hold.
+    """
+    if not holds:
+        raise UserError(f"{golden.vector}: expected {expected}, found another; get the file again")
+
+
 def _with_total(terms: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
     """The weighted sum, then the terms themselves."""
     total = sum(getattr(SETTINGS.weights, name) * terms[name] for name in names)
@@ -109,6 +124,10 @@ def _with_total(terms: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
 def _hard_pixels(golden: Golden, dtype: torch.dtype) -> Array:
     logits = torch.from_numpy(golden.array("fn_ohem_logits", (None, None, None, None), "f")).to(dtype)
     labels = torch.from_numpy(golden.array("fn_ohem_labels", (None, None, None), "u").astype(np.int64))
+    fits = labels.shape == (len(logits), *logits.shape[2:]) and bool(
+        ((labels < logits.shape[1]) | (labels == IGNORED_LABEL)).all()
+    )
+    require(golden, fits, "fn_ohem_labels of the shape and the classes of fn_ohem_logits")
     losses = pixel_losses(logits, labels)
     hard = int((losses > -math.log(HARD_THRESHOLD)).sum())
     return np.array(
@@ -133,6 +152,8 @@ def _metrics(golden: Golden) -> dict[str, Array]:
         torch.from_numpy(golden.array(f"fn_metric_{name}", (None, 1, None, None), "u").astype(np.int64))
         for name in ("pred", "label")
     )
+    fits = prediction.shape == label.shape and int(prediction.max()) < CLASSES
+    require(golden, fits, f"fn_metric_pred below {CLASSES}, of the shape of fn_metric_label")
     confusion = sum(
         (confusion_matrix(p, t, CLASSES) for p, t in zip(prediction, label, strict=True)),
         torch.zeros(CLASSES, CLASSES, dtype=torch.int64),

@@ -96,7 +96,7 @@ def train(
     resume = ResumeState(states / _digest(job, data, start))
     declared, settings = job.declaration, job.settings
     with resume.lock(), _samples(job, data, "train") as training, _samples(job, data, "val") as val:
-        network = _network(job).to(device)
+        network = _network(job).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         epochs = _start(job, network, start) if start else {}
         for name, part in network.named_children():
             part.requires_grad_(name in declared.trains)

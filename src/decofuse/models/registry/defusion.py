@@ -52,8 +52,7 @@ class DeFusionPhase(PhaseSettings):
     )
     rectify: bool = Field(
         True,
-        description="compare images after their ReLU, as published; false before it, so that no colour channel can die: "
-        "for short runs",
+        description="compare images after their ReLU, as published; false: before it, so that no channel can die",
     )
     weights: DeFusionWeights = DeFusionWeights()
 
