@@ -109,7 +109,7 @@ class ViewSampling(Section):
         13,
         ge=1,
         description="coarse cells along a side of a view that are shown or hidden; fine ones are twice as many, or "
-        "one more. Smaller views need fewer; 13 * size / 224 * 16 / patch, rounded, suits patches of DeFusion++ [cells]",
+        "one more. For smaller views take fewer: 13 * size / 224 * 16 / patch suits the patches of DeFusion++ [cells]",
     )
     jitter: float = Field(
         0.1, gt=0, le=1, description="smallest factor of brightness, contrast and saturation; each is drawn up to 1"

@@ -72,6 +72,7 @@ def test_the_settings_build_the_published_network():
         ({"encoder_blocks": (1, 1, 1, 1)}, r"encoder_blocks must be 5 numbers of at least 1, found \(1, 1, 1, 1\)"),
         ({"common_blocks": (1, 1, 0, 1)}, "common_blocks must be 4 numbers"),
         ({"unique_blocks": (1,) * 5}, "unique_blocks must be 4 numbers"),
+        ({"start": "black"}, "start must be published or grey, found black"),
     ],
 )
 def test_impossible_sizes_are_refused(wrong, message):
@@ -173,12 +174,18 @@ def test_early_terms_ignore_what_lies_outside_of_the_masks(network):
     assert [name for name in before if before[name] != after[name]] == ["unique_a"]
 
 
-@pytest.mark.parametrize(("rectify", "alive"), [(True, False), (False, True)])
-def test_a_channel_that_is_dead_learns_only_without_the_rectifier(network, rectify, alive):
-    network.fusion_head.bias.data[0] = -100
-    cud_terms(network, views(), rectify=rectify)["fusion"].backward()
-    assert bool(network.fusion_head.weight.grad[0].any()) is alive
-    assert network.fusion_head.weight.grad[1].any()
+def test_a_grey_start_is_an_even_grey_from_which_everything_learns():
+    torch.manual_seed(0)
+    network = DeFusion(**SMALL, start="grey")
+    batch = views()
+    for image in network(batch["view_a"], batch["view_b"]):
+        assert (image == image[0, 0, 0, 0]).all()
+        assert image.max() == pytest.approx(0.3)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4)
+    sum(cud_terms(network, batch).values()).backward()
+    optimizer.step()
+    sum(cud_terms(network, batch).values()).backward()
+    assert all(parameter.grad.any() for parameter in network.parameters())
 
 
 def test_the_phase_trains_everything(network):

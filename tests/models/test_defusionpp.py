@@ -13,6 +13,7 @@ from decofuse.losses.cud import part_masks
 from decofuse.models.defusionpp import PHASES, UPSTREAM, DeFusionPP, Pretext, Shown, cud_terms, mae_terms, pretext_terms
 from decofuse.models.registry.defusionpp import METHOD, DeFusionPPSettings
 from decofuse.parity import defusionpp as form
+from decofuse.parity.defusionpp_network import build as build_small
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 TEACHER = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
@@ -260,7 +261,7 @@ def test_the_published_code_is_reproduced(golden, monkeypatch):
 
 def test_another_manifest_is_refused(golden):
     with pytest.raises(UserError, match=r"expected DeFusion\+\+'s manifest, found another"):
-        form.build(parity.Golden.read(golden[0], GOLDEN / "cddfuse.json"), torch.float32)
+        build_small(parity.Golden.read(golden[0], GOLDEN / "cddfuse.json"), torch.float32)
 
 
 def test_inputs_of_another_form_are_refused(golden, tmp_path):

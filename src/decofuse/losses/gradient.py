@@ -4,7 +4,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from decofuse.losses.filtering import filtered
 
 
 def sobel(images: Tensor, border: Literal["constant", "replicate"]) -> Tensor:
@@ -18,10 +19,7 @@ def sobel(images: Tensor, border: Literal["constant", "replicate"]) -> Tensor:
         N×C×2×H×W: horizontal and vertical derivative, not divided.
     """
     horizontal = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=images.dtype, device=images.device)
-    kernels = torch.stack((horizontal, horizontal.T))[:, None]
-    n, c, h, w = images.shape
-    padded = F.pad(images.reshape(n * c, 1, h, w), (1, 1, 1, 1), mode=border)
-    return F.conv2d(padded, kernels).reshape(n, c, 2, h, w)
+    return filtered(images, torch.stack((horizontal, horizontal.T)), border)
 
 
 def spatial_gradient(images: Tensor) -> Tensor:
@@ -51,10 +49,8 @@ def second_derivatives(images: Tensor) -> Tensor:
         [[1, 4, 6, 4, 1], [1, 0, -2, 0, 1], [1, 2, 0, -2, -1]], dtype=images.dtype, device=images.device
     )
     pairs = ((smooth, curve, 64), (slope, slope, 36), (curve, smooth, 64))
-    kernels = torch.stack([torch.outer(rows, columns) / scale for rows, columns, scale in pairs])[:, None]
-    n, c, h, w = images.shape
-    padded = F.pad(images.reshape(n * c, 1, h, w), (2, 2, 2, 2), mode="replicate")
-    return F.conv2d(padded, kernels).reshape(n, c, 3, h, w)
+    kernels = torch.stack([torch.outer(rows, columns) / scale for rows, columns, scale in pairs])
+    return filtered(images, kernels, "replicate")
 
 
 def second_order_magnitude(images: Tensor) -> Tensor:

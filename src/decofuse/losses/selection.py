@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from decofuse.losses.filtering import filtered
+
 WINDOW = 9  # side of both windows [pixels]
 SIGMA = 1.5
 
@@ -16,9 +18,9 @@ def local_variance(image: Tensor) -> Tensor:
     distance = torch.arange(WINDOW, dtype=torch.float32, device=image.device) - WINDOW // 2
     taps = torch.exp(-distance.square() / (2 * SIGMA**2))
     taps = taps / taps.sum()
-    window = torch.outer(taps, taps)[None, None].to(image.dtype)
-    mean = F.conv2d(image, window, padding=WINDOW // 2)
-    return F.conv2d(image.square(), window, padding=WINDOW // 2) - mean.square()
+    window = torch.outer(taps, taps)[None].to(image.dtype)
+    mean, square = filtered(torch.cat((image, image.square()), dim=1), window, "constant").unbind(dim=1)
+    return square - mean.square()
 
 
 def local_error(image: Tensor, fused: Tensor, epsilon: float = 0.0) -> Tensor:

@@ -8,7 +8,7 @@ no dropout, so that training and evaluation mode compute the same.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from decofuse.models.colour import split
 from decofuse.models.defusion_blocks import Decoder, Encoder, stage
 from decofuse.models.method import Fuser, Phase, Upstream
 
+CommonHead = Literal["common", "unique"]
 BORDER = 16  # reflected on every side when fusing [pixels]
+GREY = 0.3  # of the first images, if asked for
 
 # Upstream registers what serves both images twice, as "upper" and as "lower".
 _SHARED = {
@@ -85,6 +87,9 @@ class DeFusion(Fuser):
         common_blocks: bottlenecks in each of the common decoder's four stages; upstream's training code has
             (4, 4, 6, 6), 8,043,817 parameters in all.
         unique_blocks: the same of the unique decoder.
+        start: how the heads begin. `published`: like all convolutions; as nothing is normalised, first images are ten
+            to some hundred times too bright, and while they fall, channels may end where no ReLU lets a gradient pass,
+            to stay black. `grey`: weights 0 and biases 0.3, so that every first image is an even grey.
 
     Raises:
         ValueError: an argument is out of range.
@@ -98,6 +103,7 @@ class DeFusion(Fuser):
         encoder_blocks: Sequence[int] = (6, 6, 4, 4, 4),
         common_blocks: Sequence[int] = (2, 2, 2, 2),
         unique_blocks: Sequence[int] = (4, 4, 6, 6),
+        start: Literal["published", "grey"] = "published",
     ) -> None:
         super().__init__()
         if width < 8 or width % 8:
@@ -110,6 +116,8 @@ class DeFusion(Fuser):
             if len(blocks) != count or min(blocks) < 1:
                 raise ValueError(f"defusion: {name} must be {count} numbers of at least 1, found {tuple(blocks)}")
         w = width
+        if start not in ("published", "grey"):
+            raise ValueError(f"defusion: start must be published or grey, found {start}")
         self.encoder = Encoder(w, encoder_blocks[:4])
         self.joint_encoder = stage(32 * w, 16 * w, encoder_blocks[4])
         self.common_decoder = Decoder(w, (96 * w, 32 * w, 12 * w, w), (4 * w, w, w // 4, w // 4), common_blocks)
@@ -118,6 +126,10 @@ class DeFusion(Fuser):
         self.unique_head = nn.Conv2d(w, 3, 3, padding=1)
         self.fusion_head = nn.Conv2d(w, 3, 3, padding=1)
         self.apply(_initialise)
+        if start == "grey":
+            for head in (self.common_head, self.unique_head, self.fusion_head):
+                nn.init.zeros_(head.weight)
+                nn.init.constant_(cast(Tensor, head.bias), GREY)
 
     def embed(self, view_a: Tensor, view_b: Tensor) -> Embeddings:
         """The embeddings of two views, each N×3×H×W in [0, 1]; the same weights serve both."""
@@ -128,32 +140,27 @@ class DeFusion(Fuser):
         common = self.common_decoder(joint, side_by_side, size)
         return Embeddings(common, *self.unique_decoder(torch.cat((joint, joint)), each, size).chunk(2))
 
-    def forward(
-        self,
-        view_a: Tensor,
-        view_b: Tensor,
-        common_head: Literal["common", "unique"] = "common",
-        rectify: bool = True,
-    ) -> Images:
-        """Take two views apart and put them together.
+    def show(self, embeddings: Embeddings, common_head: CommonHead = "common") -> Images:
+        """The images of embeddings before the last ReLU, so that they may be negative.
 
         Args:
-            view_a: N×3×H×W in [0, 1].
-            view_b: the same.
+            embeddings: what `embed` gives.
             common_head: the head that shows the common part; upstream's test code shows it through the unique one,
                 which was not trained for it.
-            rectify: end in a ReLU, as published; else images may be negative.
         """
-        common, unique_a, unique_b = self.embed(view_a, view_b)
-        images = Images(
+        common, unique_a, unique_b = embeddings
+        return Images(
             (self.common_head if common_head == "common" else self.unique_head)(common),
             self.unique_head(unique_a),
             self.unique_head(unique_b),
             self.fusion_head(common + unique_a + unique_b),
         )
-        return Images(*map(F.relu, images)) if rectify else images
 
-    def decompose(self, view_a: Tensor, view_b: Tensor, common_head: Literal["common", "unique"] = "common") -> Images:
+    def forward(self, view_a: Tensor, view_b: Tensor, common_head: CommonHead = "common") -> Images:
+        """Take two views, each N×3×H×W in [0, 1], apart and put them together; for `common_head` see `show`."""
+        return Images(*map(F.relu, self.show(self.embed(view_a, view_b), common_head)))
+
+    def decompose(self, view_a: Tensor, view_b: Tensor, common_head: CommonHead = "common") -> Images:
         """The same with a reflected border around the views, cut off again, and clamped to [0, 1]; sides above 16."""
         padded = [F.pad(view, [BORDER] * 4, mode="reflect") for view in (view_a, view_b)]
         inside = slice(BORDER, -BORDER)
@@ -186,9 +193,7 @@ def annealing(step: float) -> tuple[float, float]:
     return leak, 0.0 if step < 17000 else (min(step - 10000, 14000) / 14000) ** 2
 
 
-def cud_terms(
-    network: DeFusion, batch: Mapping[str, Tensor], anneal_scale: float = 1.0, rectify: bool = True
-) -> dict[str, Tensor]:
+def cud_terms(network: DeFusion, batch: Mapping[str, Tensor], anneal_scale: float = 1.0) -> dict[str, Tensor]:
     """Terms of the loss: sums over the samples of mean absolute errors; `fusion` has its weight β in it.
 
     Args:
@@ -196,11 +201,9 @@ def cud_terms(
         batch: `view_a`, `view_b` and the clean `image`, N×3×H×W in [0, 1]; `mask_a` and `mask_b`, N×1×H×W, 1 where the
             view shows the image and 0 elsewhere; `step`, the steps done before, a scalar.
         anneal_scale: what the step numbers of `annealing` are multiplied by.
-        rectify: compare images after their ReLU, as published; a channel that is negative everywhere then gets no
-            gradient and stays black.
     """
     image, masks = batch["image"], part_masks(batch["mask_a"], batch["mask_b"])
-    shown: Images = network(batch["view_a"], batch["view_b"], rectify=rectify)
+    shown: Images = network(batch["view_a"], batch["view_b"])
     leak, fusion_weight = annealing(int(batch["step"]) / anneal_scale)
     terms = {
         name: summed_l1((leak + (1 - leak) * mask) * part, mask * image)

@@ -31,7 +31,7 @@ Source = Literal["visible", "infrared"]
 STRIDE = 32  # of the coarsest level [pixels]
 
 UPSTREAM = Upstream(
-    parts=MappingProxyType({"": ""}),
+    parts=MappingProxyType({"": "", "MTAN": ""}),
     names=MappingProxyType(
         {
             **{

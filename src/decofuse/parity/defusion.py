@@ -115,11 +115,11 @@ def _outputs(network: DeFusion, view_a: Tensor, view_b: Tensor) -> dict[str, Arr
         "emb_unique2": unique2,
     }
     images: dict[str, Tensor] = {}
-    for suffix, rectify in (("", True), ("_pre", False)):
-        shown = network(view_a, view_b, rectify=rectify)
-        images |= {f"{name}{suffix}": image for name, image in zip(IMAGES, shown, strict=True)}
-        through_unique = network(view_a, view_b, common_head="unique", rectify=rectify)
-        images[f"common_uhead{suffix}"] = through_unique.common
+    shown, raw = network(view_a, view_b), network.show(embeddings)
+    for name, image, before in zip(IMAGES, shown, raw, strict=True):
+        images |= {name: image, f"{name}_pre": before}
+    images["common_uhead"] = network(view_a, view_b, common_head="unique").common
+    images["common_uhead_pre"] = network.show(embeddings, common_head="unique").common
     found = {f"{name}_mean": maps.mean(dim=(2, 3)).numpy() for name, maps in means.items()}
     return found | {name: image.numpy() for name, image in images.items()}
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from decofuse.errors import UserError
 from decofuse.models.defusionpp import UPSTREAM, DeFusionPP, Pretext, Shown, pair_terms, pretext_terms
 from decofuse.models.defusionpp_blocks import Direction
 from decofuse.models.mae import masked_patch_loss
 from decofuse.models.registry.defusionpp import DeFusionPPCudWeights
 from decofuse.models.vit import choose, interpolate_table, normalise, patchify
+from decofuse.parity.defusionpp_network import build, build_native
 from decofuse.parity.golden import Array, Golden
 from decofuse.parity.tolerance import Rule, Tolerance, absolute, either, relative
 
@@ -24,10 +24,6 @@ INPUTS = frozenset(
         "attn/b",
     }
 )
-SMALL_HEADS, NATIVE_HEADS = (4, 6, 8), (6, 12, 16)  # of the encoder, of its last block, of all other parts
-TEACHER_HEADS = {"heads": 4, "decoder_heads": 4}
-TINY_TEACHER = {"width": 4, "depth": 1, "heads": 1, "decoder_width": 4, "decoder_depth": 1, "decoder_heads": 1}
-WITHOUT_TEACHERS = ("encoder", "decomposition", "fusion", "head_common", "head_unique", "head_fused", "mim")
 DIRECTIONS: tuple[Direction, ...] = ("12", "21")
 ROW, COLUMN, STEP = 5, 9, 16  # of the pixels that are stored of the native outputs
 
@@ -82,40 +78,9 @@ def probe(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
     return {key: value.detach().numpy() for key, value in (found | _native(golden, dtype)).items()}
 
 
-def build(golden: Golden, dtype: torch.dtype) -> DeFusionPP:
-    """The reduced network with its teachers, of the manifest's sizes and weights.
-
-    Raises:
-        UserError: the manifest is not DeFusion++'s.
-    """
-    size = golden.array("small/x1_u8", (None, 3, None, None), "u").shape[-1]
-    try:
-        shapes = {**golden.shapes["small"], **golden.shapes["small_mm"]}
-        prefix = "model_encoder1."
-        teacher = {
-            "width": shapes[f"{prefix}cls_token"][2],
-            "depth": _count(shapes, rf"{prefix}blocks\.\d+\.norm1\.weight"),
-            "decoder_width": shapes[f"{prefix}mask_token"][2],
-            "decoder_depth": _count(shapes, rf"{prefix}decoder_blocks\.\d+\.norm1\.weight"),
-            **TEACHER_HEADS,
-        }
-        network = _empty(shapes, size, SMALL_HEADS, teacher)
-    except (KeyError, ValueError, IndexError) as error:
-        raise _foreign(golden) from error
-    golden.load(network, UPSTREAM, dtype, {"": shapes})
-    return network.to(dtype).eval()
-
-
 def _native(golden: Golden, dtype: torch.dtype) -> dict[str, Tensor]:
     """The outputs of the published sizes; the teachers have no part in them."""
-    size = golden.array("native/x1_u8", (None, 3, None, None), "u").shape[-1]
-    try:
-        network = _empty(golden.shapes[""], size, NATIVE_HEADS, TINY_TEACHER)
-    except (KeyError, ValueError, IndexError) as error:
-        raise _foreign(golden) from error
-    filled = nn.ModuleDict({name: network.get_submodule(name) for name in WITHOUT_TEACHERS})
-    golden.load(filled, UPSTREAM, dtype, {"": golden.shapes[""]})
-    network = network.to(dtype).eval()
+    network = build_native(golden, dtype)
     first, second, noise = _inputs(golden, "native", network, dtype)
     with torch.no_grad():
         images = _named(network(first, second, "12", noise))
@@ -124,31 +89,6 @@ def _native(golden: Golden, dtype: torch.dtype) -> dict[str, Tensor]:
         found[f"native/{name}_sub"] = image[..., ROW::STEP, COLUMN::STEP]
         found[f"native/{name}_std"] = image.std().reshape(1)
     return found
-
-
-def _empty(
-    shapes: Mapping[str, tuple[int, ...]], size: int, heads: tuple[int, int, int], teacher: Mapping[str, int]
-) -> DeFusionPP:
-    width, _, patch, _ = shapes["encoder.patch_embed.proj.weight"]
-    return DeFusionPP(
-        size,
-        patch,
-        width=width,
-        depth=_count(shapes, r"encoder\.blocks\.\d+\.norm1\.weight"),
-        mlp_ratio=shapes["encoder.blocks.0.mlp.fc1.weight"][0] // width,
-        heads=heads[0],
-        last_heads=heads[1],
-        decoder_heads=heads[2],
-        teacher=teacher,
-    )
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in names)
-
-
-def _foreign(golden: Golden) -> UserError:
-    return UserError(f"{golden.manifest}: expected DeFusion++'s manifest, found another; give defusionpp.json")
 
 
 def _image(golden: Golden, key: str, dtype: torch.dtype, n: int | None = None, size: int | None = None) -> Tensor:

@@ -258,7 +258,7 @@ def _updates(golden: Golden, network: PSFusion, batch: Mapping[str, Tensor], tot
     What upstream stores and never trains counts in the norm with its unchanged values.
     """
     first, steps = (int(value) for value in golden.array("optim_it0_maxiter", (2,), "i"))
-    require(golden, 0 <= first and SETTINGS.schedule.warmup_steps < steps >= first + UPDATES, "steps of a schedule")
+    require(golden, first >= 0 and SETTINGS.schedule.warmup_steps < steps >= first + UPDATES, "steps of a schedule")
     optimizer = PartOptimizer(network, PHASES["joint"].trains, SETTINGS.optimizer, joint=True)
     rates, totals = [], [total]
     for step in range(first, first + UPDATES):
@@ -318,8 +318,5 @@ def _image(golden: Golden, key: str, channels: int, dtype: torch.dtype) -> Tenso
 
 def _same_size(golden: Golden, *images: Tensor) -> None:
     sizes = {(len(image), *image.shape[-2:]) for image in images}
-    if len(sizes) > 1 or any(side % SMALLEST for size in sizes for side in size[1:]):
-        raise UserError(
-            f"{golden.vector}: expected images of one size, multiples of {SMALLEST}, found "
-            f"{' and '.join(map(str, sorted(sizes)))}; get the file again"
-        )
+    fits = len(sizes) == 1 and all(side % SMALLEST == 0 for size in sizes for side in size[1:])
+    require(golden, fits, f"as many images of each kind, of one size, multiples of {SMALLEST}")

@@ -1,6 +1,6 @@
 """DeFusion in the registry."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,11 @@ class DeFusionNetwork(Section):
     )
     unique_blocks: tuple[_Blocks, _Blocks, _Blocks, _Blocks] = Field(
         (4, 4, 6, 6), description="bottlenecks in the unique decoder's stages"
+    )
+    start: Literal["published", "grey"] = Field(
+        "published",
+        description="how the output layers begin; grey: at an even grey, for short runs, in which the published start "
+        "often ends with black channels",
     )
 
 
@@ -50,10 +55,6 @@ class DeFusionPhase(PhaseSettings):
         description="factor of the step numbers at which the loss changes (3000 to 40000: before 17000 the fused image "
         "counts nothing); for a short run its number of steps over 625000",
     )
-    rectify: bool = Field(
-        True,
-        description="compare images after their ReLU, as published; false: before it, so that no channel can die",
-    )
     weights: DeFusionWeights = DeFusionWeights()
 
 
@@ -78,8 +79,7 @@ METHOD = Method(
     sizes="at least 17 x 17",
     quirks=(
         "trained on single images, of pairs the visible one; published on 50,000 of COCO",
-        "no normalisation layer; the loss sees every output after a ReLU, so that a channel can stay black "
-        "(`cud.rectify`)",
+        "no normalisation layer, so that training starts far from images and channels can stay black (`network.start`)",
         "the order of the sources matters: infrared enters first, of other tasks source_a (upstream: the brighter "
         "exposure)",
         "the training code has a deeper common decoder than the released weights (`network.common_blocks`)",
