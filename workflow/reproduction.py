@@ -32,7 +32,7 @@ class Run:
     def __init__(self, resolved: stages.Resolved) -> None:
         """Args: resolved: see `decofuse.stages.resolve`."""
         self.resolved = resolved
-        plain = {key: value for key, value in resolved.items() if key not in ("public", "code")}
+        plain = {key: resolved[key] for key in model.Params.model_fields}
         self.params = model.Params.model_validate_json(json.dumps(plain))
         self.preset = self.params.preset
         self.used = sorted({self.params.train, *self.params.test})
@@ -186,7 +186,7 @@ def on_start(run: Run) -> None:
     """Open the tracking database and the parent run before any job starts."""
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     try:
-        parameters = {key: value for key, value in run.resolved.items() if key != "public"}
+        parameters = {key: value for key, value in run.resolved.items() if key not in ("public", "views")}
         os.environ[PARENT_RUN] = open_reproduction(run.preset, parameters, _parent_file(run))
     except Exception as error:  # tracking must not stop the run
         print(f"decofuse: warning: the run is not tracked: {error}", file=sys.stderr)
