@@ -9,6 +9,7 @@ import yaml
 
 from decofuse import config
 from decofuse.errors import UserError
+from decofuse.models.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
 PRESETS = sorted(path.stem for path in (ROOT / "workflow/presets").glob("*.yaml"))
@@ -35,11 +36,13 @@ def test_every_preset_is_valid(preset):
 def test_paper_preset_is_the_published_setting():
     """Every value of the msrs preset equals the default of its model, which states the specification."""
     params = config.load(ROOT / "params.yaml", "msrs")
-    assert params.method("cddfuse") == config.Params.model_validate_json(
-        '{"datasets": {"scenes": {"kind": "scenes"}}}'
-    ).method("cddfuse")
+    spelt_out = yaml.safe_load((ROOT / "workflow/presets/msrs.yaml").read_text())["methods"]
+    for name, method in METHODS.items():
+        if method.phases:
+            assert params.method(name) == method.settings()
+            assert set(spelt_out[name]) == set(method.settings.model_fields)
     assert params.method("cddfuse").fusion.epochs == 80
-    assert params.method("cddfuse").reconstruction.optimizer.clip_norm == 0.01
+    assert params.method("ssdfusion").fusion.optimizer.clip_norm == 0.01
 
 
 def test_params_win_over_preset_and_preset_over_defaults(load):

@@ -155,9 +155,24 @@ def test_the_mask_chooses_the_source_of_intensity():
     visible, infrared = (image[:, :1] for image in pair(2, 32, 32))
     mask = torch.ones(2, 1, 32, 32)
     for name, source in {"visible": visible, "infrared": infrared}.items():
-        terms = {kind: fusion_terms(visible, infrared, source, mask, kind) for kind in ("visible", "infrared")}
+        terms = {
+            kind: fusion_terms(visible, infrared, source, mask, intensity_mask=kind) for kind in ("visible", "infrared")
+        }
         assert terms[name]["intensity"] == 0
         assert all(kind == name or term["intensity"] > 0.01 for kind, term in terms.items())
+
+
+def test_the_floor_takes_the_pole_out_of_the_correlation_term():
+    """The negative of both sources has a negative correlation: upstream's term is negative there, and falls to −∞."""
+    image = pair(2, 32, 32)[1]
+    fused = 1 - image
+    mask = torch.zeros(2, 1, 32, 32)
+    faithful = fusion_terms(image, image, fused, mask)["correlation"]
+    corrected = fusion_terms(image, image, fused, mask, correlation_floor=0.25)["correlation"]
+    assert faithful.item() == pytest.approx(-0.5, abs=1e-3)
+    assert corrected.item() == pytest.approx(4, abs=1e-3)
+    same = [fusion_terms(image, image, image, mask, correlation_floor=f)["correlation"] for f in (None, 0.25)]
+    assert torch.equal(*same)
 
 
 def test_options_change_their_own_terms_only(network):
@@ -170,6 +185,7 @@ def test_options_change_their_own_terms_only(network):
         ({"hard_pixels": 100, "hard_threshold": 1e-9}, {"semantic"}),
         ({"hard_pixels": 100, "binary_weights": (1.0, 1.0)}, {"binary"}),
         ({"hard_pixels": 100, "intensity_mask": "infrared"}, {"intensity"}),
+        ({"hard_pixels": 100, "correlation_floor": 2.0}, {"correlation"}),
     ]:
         other = joint_terms(network, data, **options)
         assert {name for name in terms if not torch.equal(terms[name], other[name])} == changed

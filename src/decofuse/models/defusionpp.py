@@ -31,6 +31,7 @@ from decofuse.models.defusionpp_names import UPSTREAM
 from decofuse.models.mae import MaskedAutoencoder, MaskedDecoder, masked_patch_loss
 from decofuse.models.method import Fuser, Phase
 from decofuse.models.vit import Encoded, ViTEncoder, choose, normalise, unpatchify
+from decofuse.models.windows import in_windows
 
 __all__ = ["PHASES", "UPSTREAM", "DeFusionPP"]
 
@@ -68,6 +69,8 @@ class DeFusionPP(Fuser):
         decoder_heads: attention heads of all other parts.
         mlp_ratio: hidden width of the feed-forwards over D.
         fuse_skip: whether the head that shows the fused image gets the fused tokens beside their refined form.
+        tiles: whether to fuse in windows of S × S that overlap by half, not as a whole; attention to all of a large
+            image takes long where patches are small.
         teacher: sizes of both teachers, see `MaskedAutoencoder`; ViT-B as published where left out.
 
     Raises:
@@ -86,6 +89,7 @@ class DeFusionPP(Fuser):
         decoder_heads: int = 16,
         mlp_ratio: int = 4,
         fuse_skip: bool = True,
+        tiles: bool = False,
         teacher: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
@@ -95,8 +99,10 @@ class DeFusionPP(Fuser):
             raise ValueError(f"defusionpp: image_size must be two or more whole patches of {patch}, found {image_size}")
         if any(width % divisor for divisor in (4, heads, last_heads, decoder_heads)):
             raise ValueError(f"defusionpp: width must be a multiple of 4 and of all heads, found {width}")
-        self.patch = patch
-        self.fuse_skip = fuse_skip
+        if image_size % 2:
+            raise ValueError(f"defusionpp: image_size must be even, found {image_size}")
+        self.image_size, self.patch = image_size, patch
+        self.fuse_skip, self.tiles = fuse_skip, tiles
         self.encoder = ViTEncoder(
             image_size, patch, width, depth, heads, last_heads=last_heads, mlp_ratio=mlp_ratio, drop_path=DROP_PATH
         )
@@ -158,8 +164,12 @@ class DeFusionPP(Fuser):
         order, RGB comes out. What lies outside of [0, 1] is clamped.
         """
         first, second = self._ordered(source_a, source_b)
-        fused = _cut_out(self._fused(self.take_apart(first, second, "12"), first), source_a)
+        joined = in_windows(self._joined, first, second, self.image_size) if self.tiles else self._joined(first, second)
+        fused = _cut_out(joined, source_a)
         return fused if source_a.shape[1] == 3 else split(fused)[0]
+
+    def _joined(self, first: Tensor, second: Tensor) -> Tensor:
+        return self._fused(self.take_apart(first, second, "12"), first)
 
     def _ordered(self, source_a: Tensor, source_b: Tensor) -> tuple[Tensor, Tensor]:
         """The first and the second image that the network is given, RGB and padded."""

@@ -172,6 +172,7 @@ def joint_terms(
     hard_pixels: int | None = 65536,
     binary_weights: Sequence[float] = (1.4548, 19.8962),
     intensity_mask: Source = "visible",
+    correlation_floor: float | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the one loss.
 
@@ -185,6 +186,7 @@ def joint_terms(
         binary_weights: weights of the positive pixels of both channels of the binary term.
         intensity_mask: source that the intensity term follows inside the mask. Upstream passes its arguments such that
             it is the visible one; `infrared` is what their names say.
+        correlation_floor: see `fusion_terms`.
 
     Raises:
         UserError: a label is neither one of the network's classes nor ignored.
@@ -196,21 +198,44 @@ def joint_terms(
         "semantic": _semantic_loss(out.semantic, batch["label"], hard_threshold, hard_pixels),
         "binary": two_class_loss(out.binary, batch["binary"], binary_weights),
         "boundary": two_class_loss(out.boundary, batch["boundary"]),
-        **fusion_terms(luma, infrared, out.fused, batch["mask"], intensity_mask),
+        **fusion_terms(
+            luma,
+            infrared,
+            out.fused,
+            batch["mask"],
+            intensity_mask=intensity_mask,
+            correlation_floor=correlation_floor,
+        ),
         **fidelity_terms("visible", out.visible, luma),
         **fidelity_terms("infrared", out.infrared, infrared),
     }
 
 
 def fusion_terms(
-    luma: Tensor, infrared: Tensor, fused: Tensor, mask: Tensor, intensity_mask: Source = "visible"
+    luma: Tensor,
+    infrared: Tensor,
+    fused: Tensor,
+    mask: Tensor,
+    *,
+    intensity_mask: Source = "visible",
+    correlation_floor: float | None = None,
 ) -> dict[str, Tensor]:
-    """Terms that compare the fused image with the luma of both sources and their mask, each N×1×H×W.
+    """Terms that compare the fused image with both sources.
 
-    The correlation is taken over the whole batch at once; where both correlations cancel out, its term has a pole.
+    Args:
+        luma: of the visible image, N×1×H×W in [0, 1].
+        infrared: N×1×H×W in [0, 1].
+        fused: N×1×H×W in [0, 1].
+        mask: N×1×H×W, above 0 at salient targets.
+        intensity_mask: source that the intensity term follows inside the mask.
+        correlation_floor: least sum of both correlations (over the whole batch at once) that the correlation term is
+            the reciprocal of. Without one, as upstream, it has a pole at 0, and below 0, where an untrained network
+            may well start, it drives the sum towards that pole.
     """
     masked, other = (luma, infrared) if intensity_mask == "visible" else (infrared, luma)
     agreement = batch_correlation(luma, fused) + batch_correlation(infrared, fused)
+    if correlation_floor is not None:
+        agreement = agreement.clamp(min=correlation_floor)
     return {
         "correlation": 1 / (agreement + 1e-6),
         "gradient": directional_gradient_loss(luma, infrared, fused),

@@ -186,7 +186,7 @@ def _training(golden: Golden, network: PSFusion, dtype: torch.dtype) -> dict[str
     assert isinstance(out, Outputs)  # noqa: S101 - what PSFusion returns
     total = backward(network, terms, SETTINGS.weights)
     luma, _ = colour.split(batch["visible"])
-    corrected = fusion_terms(luma, batch["infrared"], out.fused, batch["mask"], "infrared")["intensity"]
+    corrected = fusion_terms(luma, batch["infrared"], out.fused, batch["mask"], intensity_mask="infrared")["intensity"]
     values = {name: term.item() for name, term in {**terms, "intensity_corrected": corrected}.items()}
     steps = {"semantic": 8, "binary": 4, "boundary": 4, "fused": 2, "visible": 4, "infrared": 4}
     detached = Outputs._make(tensor.detach() for tensor in out)

@@ -87,7 +87,7 @@ def functions(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
         "fn_re_fu_y": _with_total(fidelity_terms("visible", fused, y), ("l1_visible", "gradient_visible")),
         **{
             f"fn_fusion_{kind}": _with_total(
-                fusion_terms(y, infrared, fused, mask, source), ("intensity", "gradient", "correlation")
+                fusion_terms(y, infrared, fused, mask, intensity_mask=source), ("intensity", "gradient", "correlation")
             )
             for kind, source in MASKS.items()
         },

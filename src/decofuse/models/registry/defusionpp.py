@@ -48,7 +48,10 @@ class DeFusionPPNetwork(Section):
     """Size of the DeFusion++ network; the defaults are the published ones."""
 
     image_size: int = Field(
-        224, ge=8, description="side of the images that are trained on; two or more patches, no part of one [pixels]"
+        224,
+        ge=8,
+        multiple_of=2,
+        description="side of the images that are trained on; two or more patches, no part of one [pixels]",
     )
     patch: int = Field(16, ge=1, description="side of a patch [pixels]")
     width: int = Field(192, ge=4, multiple_of=4, description="width of a token; a multiple of all heads")
@@ -59,6 +62,11 @@ class DeFusionPPNetwork(Section):
     mlp_ratio: int = Field(4, ge=1, description="hidden width of the feed-forwards over width")
     fuse_skip: bool = Field(
         True, description="add the fused tokens to their refined form; upstream does so in one of its two networks"
+    )
+    tiles: bool = Field(
+        False,
+        description="fuse in windows of image_size that overlap by half, not as a whole: for large images and small "
+        "patches, where attention to everything takes too long",
     )
     teacher: DeFusionPPTeacher = DeFusionPPTeacher()
 

@@ -69,6 +69,13 @@ class PSFusionJoint(PhaseSettings):
     intensity_mask: Literal["visible", "infrared"] = Field(
         "visible", description="source that is followed inside the salient mask; infrared is what upstream's names say"
     )
+    correlation_floor: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="least sum of the fused image's correlations with both sources; null, as upstream: the term has a "
+        "pole at 0 and repels a network that starts below it, so that training can diverge",
+    )
     weights: PSFusionWeights = PSFusionWeights()
 
     @model_validator(mode="after")
@@ -114,6 +121,7 @@ METHOD = Method(
         "inside the salient mask the fused image follows the visible source, not the infrared (`intensity_mask`)",
         "the class weights of the binary loss are those of a boundary map (`binary_weights`)",
         "the number of hard pixels is a constant, and ignored pixels count among them (`hard_pixels`)",
+        "the correlation term has a pole where both correlations cancel out (`correlation_floor`)",
         "images are shrunk to multiples of 32 before fusing and enlarged after (`network.sizes`)",
         "8 bits by truncation (`fuse.rounding`)",
         "the mixed second derivative has kornia 0.6's scale",
