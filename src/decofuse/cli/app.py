@@ -51,10 +51,10 @@ def _common(
         print(__version__)
         raise typer.Exit
     if keep_memory:
-        _keep_freed_memory()
+        keep_freed_memory()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc never to map a tensor of its own: mapping and faulting in each large one anew costs most of the time.
 
     The price is that the process keeps what it once needed. Other C libraries know no such setting, and are left alone.

@@ -27,7 +27,7 @@ def in_windows(fuse: Callable[[Tensor, Tensor], Tensor], source_a: Tensor, sourc
     sources = [F.pad(source, (0, missing[0], 0, missing[1]), mode="replicate") for source in (source_a, source_b)]
     tiles = [source.unfold(2, size, step).unfold(3, size, step).permute(0, 2, 3, 1, 4, 5) for source in sources]
     n, rows, columns = tiles[0].shape[:3]
-    first, second = (tile.flatten(0, 2).split(TOGETHER) for tile in tiles)
+    first, second = (torch.split(tile.flatten(0, 2), TOGETHER) for tile in tiles)
     fused = torch.cat([fuse(a, b) for a, b in zip(first, second, strict=True)])
     ramp = torch.arange(size, dtype=fused.dtype, device=fused.device) + 0.5
     ramp = torch.minimum(ramp, size - ramp)
