@@ -40,29 +40,28 @@ def gelu_gate(halves: Tensor) -> Tensor:
 
 
 class _ChannelAttention(torch.autograd.Function):
-    """On tokens N×HW×3C. The small matrices between the maps are left to autograd."""
+    """On tokens N×HW×3C. The small matrices between the maps are made again in the backward pass, by autograd."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, temperature: Tensor, project: Tensor) -> Tensor:
         query, key, value = tokens.chunk(3, dim=-1)
-        statistics = [
-            torch.bmm(query.transpose(1, 2), key),
-            torch.linalg.vector_norm(query, dim=1, dtype=_wide(tokens)).square(),
-            torch.linalg.vector_norm(key, dim=1, dtype=_wide(tokens)).square(),
-        ]
-        small = [part.detach().requires_grad_() for part in (*statistics, temperature, project)]
-        with torch.enable_grad():
-            matrix = _matrix(*small)
-        ctx.save_for_backward(tokens)
-        ctx.small, ctx.matrix = small, matrix
-        return torch.bmm(value, matrix.detach().to(tokens.dtype).transpose(1, 2))
+        wide = torch.promote_types(tokens.dtype, torch.float32)
+        products = torch.bmm(query.transpose(1, 2), key)
+        query2, key2 = (torch.linalg.vector_norm(maps, dim=1, dtype=wide).square() for maps in (query, key))
+        ctx.save_for_backward(tokens, products, query2, key2, temperature, project)
+        matrix = _matrix(products, query2, key2, temperature, project)
+        return torch.bmm(value, matrix.to(tokens.dtype).transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (tokens,), gradient = ctx.saved_tensors, gradients[0].to(ctx.saved_tensors[0].dtype)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        tokens, *small = ctx.saved_tensors
+        gradient = gradients[0].to(tokens.dtype)
         channels = tokens.shape[-1] // 3
-        through = torch.bmm(gradient.transpose(1, 2), tokens[..., 2 * channels :]).to(ctx.matrix.dtype)
-        products, query2, key2, temperature, project = torch.autograd.grad(ctx.matrix, ctx.small, through)
+        with torch.enable_grad():
+            small = [part.detach().requires_grad_() for part in small]
+            matrix = _matrix(*small)
+        through = torch.bmm(gradient.transpose(1, 2), tokens[..., 2 * channels :]).to(matrix.dtype)
+        products, query2, key2, temperature, project = torch.autograd.grad(matrix, small, through)
         # d(q, k) = (q, k) · [[2 diag(dq²), dG], [dGᵀ, 2 diag(dk²)]]: one product instead of two and two sums of maps.
         products = products.to(query2.dtype)
         upper = torch.cat((torch.diag_embed(2 * query2), products), dim=2)
@@ -70,7 +69,7 @@ class _ChannelAttention(torch.autograd.Function):
         weights = torch.cat((upper, lower), dim=1).to(tokens.dtype)
         back = torch.empty_like(tokens)
         torch.bmm(tokens[..., : 2 * channels], weights, out=back[..., : 2 * channels])
-        torch.bmm(gradient, ctx.matrix.detach().to(tokens.dtype), out=back[..., 2 * channels :])
+        torch.bmm(gradient, matrix.detach().to(tokens.dtype), out=back[..., 2 * channels :])
         return back, temperature, project
 
 
@@ -92,11 +91,6 @@ def _matrix(products: Tensor, query2: Tensor, key2: Tensor, temperature: Tensor,
     cosines = within.to(query2.dtype) / (norms[0].unsqueeze(-1) * norms[1].unsqueeze(-2))
     attention = (cosines * temperature).softmax(dim=-1)
     return torch.einsum("chi,nhij->nchj", project.reshape(channels, heads, size), attention).flatten(2)
-
-
-def _wide(tokens: Tensor) -> torch.dtype:
-    """Precision of the small matrices: at least float32."""
-    return torch.promote_types(tokens.dtype, torch.float32)
 
 
 class _GeluGate(torch.autograd.Function):
