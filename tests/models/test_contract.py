@@ -13,9 +13,9 @@ from decofuse.data.dataset import FUSION_TASKS
 from decofuse.errors import UserError
 from decofuse.models.method import Fuser
 from decofuse.models.registry import METHODS
+from decofuse.seeding import seed_for
 from decofuse.training.checkpoint import OPTIMIZER, WEIGHTS, Provenance, fill_network, load_weights, save_weights
 from decofuse.training.optimiser import PartOptimizer
-from decofuse.training.seeding import seed_for
 from decofuse.training.stage import train
 
 TRAINED = [(name, phase) for name, method in METHODS.items() for phase in method.phases]

@@ -232,7 +232,7 @@ def test_one_adam_with_groups_equals_one_adam_a_part(tmp_path):
     adams = [torch.optim.Adam(part.parameters(), lr=1e-2) for part in parts]
     schedules = [torch.optim.lr_scheduler.StepLR(adam, 2, 0.1) for adam in adams]
     data = Noise(10)
-    from decofuse.training.seeding import epoch_order
+    from decofuse.seeding import epoch_order
 
     for epoch in range(3):
         order = epoch_order(10, 0, "m", "p", epoch)

@@ -17,8 +17,8 @@ from decofuse.data.image_store import ImageStore
 from decofuse.data.images import Float32, UInt8
 from decofuse.data.manifest import Manifest
 from decofuse.errors import UserError
+from decofuse.seeding import seed_for
 from decofuse.settings import ViewSampling
-from decofuse.training.seeding import seed_for
 
 Mask = NDArray[np.bool_]
 Arrays = dict[str, NDArray[Any]]

@@ -13,8 +13,8 @@ from decofuse.data.image_store import ImageStore
 from decofuse.data.images import UInt8, luma
 from decofuse.data.manifest import LABEL
 from decofuse.errors import UserError
+from decofuse.seeding import seed_for
 from decofuse.settings import LabelledCropSampling
-from decofuse.training.seeding import seed_for
 
 Arrays = dict[str, NDArray[Any]]
 FLIPS, TURNS = 3, 4

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from decofuse.data.manifest import LABEL
 from decofuse.data.patch_file import PatchDataset
+from decofuse.seeding import seed_for
 from decofuse.settings import PatchSampling
-from decofuse.training.seeding import seed_for
 
 Arrays = dict[str, NDArray[Any]]
 _SOURCES = ("visible", "infrared")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from decofuse.data.degraded_views import DegradedViews, draw_window
 from decofuse.data.image_store import ImageStore
 from decofuse.data.images import Float32, UInt8, grey_levels
+from decofuse.seeding import seed_for
 from decofuse.settings import PairSampling, ViewSampling
-from decofuse.training.seeding import seed_for
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from decofuse.errors import UserError
+from decofuse.seeding import epoch_order, seed_for
 from decofuse.settings import PhaseSettings
 from decofuse.training.checkpoint import ResumeState
 from decofuse.training.optimiser import PartOptimizer, learning_rate
-from decofuse.training.seeding import epoch_order, seed_for
 
 _LOG = logging.getLogger(__name__)
 

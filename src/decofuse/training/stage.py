@@ -17,6 +17,7 @@ from torch import nn
 from decofuse.errors import UserError
 from decofuse.files import sha256, write_json, write_text
 from decofuse.models.method import Phase
+from decofuse.seeding import seed_for
 from decofuse.settings import PhaseSettings
 from decofuse.training.checkpoint import (
     OPTIMIZER,
@@ -30,7 +31,6 @@ from decofuse.training.checkpoint import (
 from decofuse.training.execution import prepare
 from decofuse.training.loop import Row, Samples, Task, run
 from decofuse.training.optimiser import PartOptimizer
-from decofuse.training.seeding import seed_for
 
 
 @dataclass(frozen=True)

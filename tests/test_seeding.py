@@ -1,6 +1,6 @@
 """Randomness is a function of place."""
 
-from decofuse.training.seeding import epoch_order, seed_for
+from decofuse.seeding import epoch_order, seed_for
 
 
 def test_known_values_do_not_drift():
