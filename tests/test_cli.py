@@ -14,7 +14,10 @@ from decofuse import config, stages
 from decofuse.files import sha256
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("config", "dataset", "download", "evaluate", "generate", "grid", "parity", "patches", "table", "train")
+COMMANDS = (
+    *("config", "dataset", "download", "evaluate", "generate", "grid"),
+    *("import-weights", "parity", "patches", "table", "train"),
+)
 
 
 def decofuse(*words, cwd=ROOT, **kwargs):
@@ -55,10 +58,10 @@ def test_start_up_loads_neither_torch_nor_mlflow(module):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "average", "fusion", "--patches", "x", "--out", "y"], "expected a method with training (cddfuse)"),
-        (["train", "cddfuse", "meta", "--patches", "x", "--out", "y"], "expected a phase of cddfuse (reconstruction"),
-        (["generate", "cdfuse", "--manifest", "x", "--out", "y"], "expected a method (average, laplacian, cddfuse)"),
-        (["generate", "cddfuse", "--manifest", "x", "--out", "y"], "cddfuse: expected --weights"),
+        (["train", "average", "fusion", "--data", "x", "--out", "y"], "expected a method with training (cddfuse, "),
+        (["train", "cddfuse", "meta", "--data", "x", "--out", "y"], "expected a phase of cddfuse (reconstruction"),
+        (["generate", "cdfuse", "--manifest", "x", "--out", "y"], "expected a method (average, laplacian, cddfuse, "),
+        (["generate", "cddfuse", "--manifest", "scenes/x", "--out", "y"], "cddfuse: expected --weights"),
         (["patches", "--manifest", "none.csv", "--out", "y"], "none.csv: expected a manifest, found No such file"),
         (["patches", "--manifest", "none.csv", "--out", "y", "--settings", "{"], "--settings: expected a JSON object"),
         (["config", "--preset", "moon"], "params.yaml: preset: expected one of demo"),
@@ -67,6 +70,8 @@ def test_start_up_loads_neither_torch_nor_mlflow(module):
             ["parity", "--golden", "none.npz", "--manifest", "none.json", "--method", "cddfuse"],
             "none.json: expected a manifest",
         ),
+        (["parity", "--golden", "docs"], "docs: expected golden vectors of cddfuse, fsidfusion"),
+        (["import-weights", "none.pth", "--method", "cddfuse", "--out", "y"], "none.pth: expected"),
     ],
 )
 def test_a_mistake_ends_with_one_line(words, message):
@@ -103,7 +108,7 @@ def made(tmp_path_factory):
 
 def training(resolved, phase, out, *more):
     settings = json.dumps(stages.train(resolved, "cddfuse", phase))
-    return ["train", "cddfuse", phase, "--settings", settings, "--patches", "p.h5", "--out", out, *more]
+    return ["train", "cddfuse", phase, "--settings", settings, "--data", "p.h5", "--out", out, *more]
 
 
 def test_killed_training_ends_in_the_same_bits(made):

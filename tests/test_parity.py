@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from decofuse.errors import UserError
+from decofuse.models.registry import METHODS
+from decofuse.parity import FORMS, compare, run_parity
 from decofuse.parity import cddfuse as form
-from decofuse.parity import compare, run_parity
 from decofuse.parity.golden import Golden, fill
 from decofuse.parity.probes import pipeline
 from decofuse.parity.tolerance import absolute, of_largest, pixels, relative
@@ -124,6 +125,20 @@ def test_every_key_of_the_published_vector_is_within_tolerance(published):
         ]
     assert [row for row in published if not row.ok] == []
     assert sum(row.tolerance == "input" for row in published) == 2 * 7
+
+
+@pytest.mark.parametrize("method", [name for name in FORMS if name != "cddfuse"])
+def test_every_method_agrees_with_its_published_code(method):
+    if not GOLDEN.is_dir():
+        pytest.skip(f"no golden vectors at {GOLDEN}")
+    rows = compare(method, GOLDEN / f"{method}.npz", GOLDEN / f"{method}.json")
+    with np.load(GOLDEN / f"{method}.npz") as arrays:
+        assert [row.name for row in rows] == 2 * arrays.files
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_every_trained_method_has_golden_vectors():
+    assert set(FORMS) == {name for name, method in METHODS.items() if method.phases}
 
 
 def test_float64_agrees_far_closer_than_asked_for(published):

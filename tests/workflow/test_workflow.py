@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from decofuse.models.registry import METHODS
+
 AFTER_FUSION = {
     "Writing down the parameters of smoke",
     "Training cddfuse, phase fusion",
@@ -26,13 +28,14 @@ WEIGHT = "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n"
 def test_a_run_makes_every_artifact(project):
     root = project.root / "results/smoke"
     table = json.loads((root / "metrics.json").read_text())["scenes-smoke"]
-    assert set(table) == {"average", "laplacian", "cddfuse"}
+    assert set(table) == set(METHODS)
     assert set(table["cddfuse"]) == {"EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM"}
     assert (root / "grid-scenes-smoke.png").is_file()
-    for phase in ("reconstruction", "fusion"):
-        made = {path.name for path in (root / "training/cddfuse" / phase).iterdir()}
-        assert made == {"weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"}
-    assert len(list((root / "fused/scenes-smoke/cddfuse/images").glob("*.png"))) == 2
+    for name, method in METHODS.items():
+        for phase in method.phases:
+            made = {path.name for path in (root / "training" / name / phase).iterdir()}
+            assert made == {"weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"}
+        assert len(list((root / "fused/scenes-smoke" / name / "images").glob("*.png"))) == 2
 
 
 def test_nothing_half_written_or_unfinished_is_left(project):
@@ -74,10 +77,16 @@ def test_a_loss_weight_reruns_that_phase_and_what_follows(project):
     ("file", "old", "new", "jobs"),
     [
         (
-            "src/decofuse/models/cddfuse.py",
+            "src/decofuse/models/sfdfuse.py",
             "nn.LeakyReLU(0.01)",
             "nn.LeakyReLU(0.02)",
-            {*AFTER_FUSION, "Training cddfuse, phase reconstruction"},
+            {job.replace("cddfuse", "sfdfuse") for job in AFTER_FUSION} | {"Training sfdfuse, phase reconstruction"},
+        ),
+        (
+            "src/decofuse/data/labelled_crops.py",
+            "PCG64(",
+            "PCG64DXSM(",
+            {job.replace("cddfuse", "psfusion").replace("phase fusion", "phase joint") for job in AFTER_FUSION},
         ),
         (
             "src/decofuse/models/cddfuse.py",

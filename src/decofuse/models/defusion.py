@@ -115,9 +115,9 @@ class DeFusion(Fuser):
         ):
             if len(blocks) != count or min(blocks) < 1:
                 raise ValueError(f"defusion: {name} must be {count} numbers of at least 1, found {tuple(blocks)}")
-        w = width
         if start not in ("published", "grey"):
             raise ValueError(f"defusion: start must be published or grey, found {start}")
+        w = width
         self.encoder = Encoder(w, encoder_blocks[:4])
         self.joint_encoder = stage(32 * w, 16 * w, encoder_blocks[4])
         self.common_decoder = Decoder(w, (96 * w, 32 * w, 12 * w, w), (4 * w, w, w // 4, w // 4), common_blocks)
