@@ -66,8 +66,16 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def settings_of(given: str, pick: Callable[..., dict[str, Any]], *names: str) -> dict[str, Any]:
+def settings_of(
+    given: str, pick: Callable[..., dict[str, Any]], *names: str, only: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The slice of a stage as {dotted key: value}: as given, or picked from params.yaml.
+
+    Args:
+        given: the slice as JSON; empty to pick it.
+        pick: picks the slice, see `decofuse.stages`.
+        names: what else `pick` is given.
+        only: parameters that take the place of those of params.yaml, for a stage that is run by itself.
 
     Raises:
         UserError: it is no JSON object, or params.yaml is wrong.
@@ -83,7 +91,8 @@ def settings_of(given: str, pick: Callable[..., dict[str, Any]], *names: str) ->
     from decofuse import config, stages
 
     try:
-        return pick(stages.resolve(config.load(PARAMS)), *names)
+        params = config.load(PARAMS).model_copy(update=only)
+        return pick(stages.resolve(params), *names)
     except (KeyError, StopIteration) as error:
         raise UserError(f"{PARAMS}: nothing there for {' '.join(names)}; name it under train, test or run") from error
 

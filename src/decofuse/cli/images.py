@@ -29,7 +29,7 @@ def generate(
         raise UserError(f"generate: expected a method ({', '.join(METHODS)}), found {method!r}")
     entry = METHODS[method]
     dataset = manifest.parent.name
-    values = settings_of(settings, stages.generate, dataset, method)
+    values = settings_of(settings, stages.generate, dataset, method, only={"test": (dataset,), "run": (method,)})
     device = choose_device(values["device"], values["threads"])
     from decofuse.fusing.fuse import fuse_split
     from decofuse.fusing.network import load_network
