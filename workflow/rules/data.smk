@@ -89,7 +89,8 @@ rule patches:
         "logs/{preset}/patches.log",
     benchmark:
         "logs/benchmarks/{preset}/patches.tsv"
-    priority: 1
+    # Most trainings wait for it, and it takes all cores: two trainings must not come first.
+    priority: 3
     threads: 2
     params:
         settings=lambda w: RUN.settings("patches"),
