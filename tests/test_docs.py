@@ -58,4 +58,4 @@ def test_the_lock_has_one_version_of_everything_that_is_needed():
 
 def test_the_readme_names_every_preset():
     presets = {path.stem for path in (ROOT / "workflow/presets").glob("*.yaml")}
-    assert presets == set(re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert presets == set(re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
