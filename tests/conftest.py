@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As the command line sets it, and before torch is loaded: beside other busy processes waiting threads must not spin.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 MIRROR = Path(__file__).parents[2] / "shared" / "data" / "mirror"
 

@@ -131,9 +131,10 @@ def test_every_key_of_the_published_vector_is_within_tolerance(published):
 def test_every_method_agrees_with_its_published_code(method):
     if not GOLDEN.is_dir():
         pytest.skip(f"no golden vectors at {GOLDEN}")
-    rows = compare(method, GOLDEN / f"{method}.npz", GOLDEN / f"{method}.json")
+    # In float64, which pins the formulas; the command compares in float32 too, which takes as long again.
+    rows = compare(method, GOLDEN / f"{method}.npz", GOLDEN / f"{method}.json", [torch.float64])
     with np.load(GOLDEN / f"{method}.npz") as arrays:
-        assert [row.name for row in rows] == 2 * arrays.files
+        assert [row.name for row in rows] == arrays.files
     assert [row for row in rows if not row.ok] == []
 
 
