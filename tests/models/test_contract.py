@@ -156,7 +156,7 @@ class TestTraining:
         assert {part.partition(".")[0] for part, _ in network.named_parameters()} <= set(children)
         with torch.no_grad():  # a weight that starts at zero hides what lies behind it
             for parameter in network.parameters():
-                parameter += 0.01 * torch.randn_like(parameter)
+                parameter.add_(0.01 * torch.randn_like(parameter))
         loss_of(network, job, batch_of(job, training_data, name, phase)).backward()
         reached = []
         for parameter_name, parameter in network.named_parameters():
