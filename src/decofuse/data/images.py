@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -24,10 +24,9 @@ DEEP_SUFFIXES = (".png", ".tif", ".tiff")  # of which files can hold 16 bits
 MAX_PIXELS = 200_000_000  # a decompression bomb is refused before it is decoded
 
 UInt8 = NDArray[np.uint8]
-UInt16 = NDArray[np.uint16]
 Float32 = NDArray[np.float32]
-Pixels = UInt8 | UInt16
-P = TypeVar("P", np.uint8, np.uint16)
+Pixels = NDArray[np.unsignedinteger[Any]]  # of 8 or 16 bits
+P = TypeVar("P", bound=np.unsignedinteger[Any])
 
 
 @dataclass(frozen=True)
