@@ -27,6 +27,14 @@ times the same. Where luma comes out, the chroma of the colour sources is put ba
 network made the colours.
 """
 
+TILES = """\
+## Large images
+
+What `decofuse fuse --max-memory` changes when it cuts an image into tiles. A method of bounded reach gives the same
+result; one that has operators over the whole image sees a tile in its place. [fusing.md](fusing.md) has the sizes of
+the differences.
+"""
+
 NUMBERS = """\
 ## Published numbers
 
@@ -38,7 +46,7 @@ the last column says what is known to differ from this project's evaluation.
 def page(root: Path) -> str:
     """The whole page."""
     published = read_published(root / "workflow/published.csv")
-    parts = [INTRODUCTION, *_overview(), "", COLOUR, *_colour(), ""]
+    parts = [INTRODUCTION, *_overview(), "", COLOUR, *_colour(), "", TILES, *_tiles(), ""]
     for name, method in METHODS.items():
         if method.phases:
             parts += [*_section(name, method), ""]
@@ -71,6 +79,16 @@ def _colour() -> Iterator[str]:
         for views in dict.fromkeys(method.tasks.values()):
             tasks = ", ".join(task for task, its in method.tasks.items() if its == views)
             yield f"| `{name}` | {tasks} | {views.source_a} | {views.source_b} | {views.fused} |"
+
+
+def _tiles() -> Iterator[str]:
+    yield "| method | in tiles | why |"
+    yield "| --- | --- | --- |"
+    for name, method in METHODS.items():
+        if method.reach is None:
+            yield f"| `{name}` | an approximation | {method.whole} |"
+        else:
+            yield f"| `{name}` | the same | a pixel matters at most {method.reach} pixels away |"
 
 
 def _section(name: str, method: Method) -> Iterator[str]:

@@ -8,8 +8,9 @@ from decofuse.data.images import grey_levels, luma, read_image, write_image
 from decofuse.data.manifest import ImageFile, Manifest, Pair
 from decofuse.errors import UserError
 from decofuse.files import sha256
-from decofuse.fusing.fuse import fuse_pair, fuse_split
+from decofuse.fusing.fuse import fuse_pair
 from decofuse.fusing.index import FusedIndex
+from decofuse.fusing.split import fuse_split
 from decofuse.models.cddfuse import CDDFuse
 from decofuse.models.method import Fuser
 from decofuse.models.reference import Average, Laplacian

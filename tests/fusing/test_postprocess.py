@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from decofuse.data.images import grey_levels
-from decofuse.fusing.postprocess import recolour, stretch, to_rgb, to_uint8, to_ycbcr
+from decofuse.fusing.postprocess import quantise, recolour, stretch, to_rgb, to_ycbcr
 
 
 def colours(seed=0, shape=(40, 50, 3)):
@@ -30,19 +30,19 @@ def test_a_constant_image_is_not_stretched(level):
 )
 def test_rounding(rounding, expected):
     levels = np.array([0, 127.5, 127.6, 128.4, 129.5, 255]) / 255
-    assert to_uint8(levels, rounding).tolist() == expected
+    assert quantise(levels, rounding).tolist() == expected
 
 
 @pytest.mark.parametrize("rounding", ["half_down", "nearest", "truncate"])
 def test_every_grey_level_survives_8_bits(rounding):
     levels = np.arange(256)
     exact = levels / 255 + (1e-9 if rounding == "truncate" else 0)
-    assert to_uint8(exact, rounding).tolist() == levels.tolist()
-    assert to_uint8((levels / 255).astype(np.float32), "nearest").tolist() == levels.tolist()
+    assert quantise(exact, rounding).tolist() == levels.tolist()
+    assert quantise((levels / 255).astype(np.float32), "nearest").tolist() == levels.tolist()
 
 
 def test_levels_outside_are_clipped():
-    assert to_uint8(np.array([-0.3, 1.2]), "nearest").tolist() == [0, 255]
+    assert quantise(np.array([-0.3, 1.2]), "nearest").tolist() == [0, 255]
 
 
 def test_ycbcr_of_known_colours():

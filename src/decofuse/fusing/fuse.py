@@ -1,151 +1,133 @@
-"""Inference: a pair of images of any size to one fused image, and a split of a dataset to a folder of them."""
+"""Inference: registered images of any size and depth to fused ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from decofuse.data.images import Float32, UInt8, grey_levels, read_image, write_image
-from decofuse.data.manifest import Manifest, Pair
+from decofuse.data.images import Float32, Pixels, full_scale, grey_levels
 from decofuse.errors import UserError
-from decofuse.files import atomic_folder, sha256
-from decofuse.fusing.index import FusedImage, FusedIndex
-from decofuse.fusing.postprocess import recolour, recolour_clamped, stretch, to_uint8
+from decofuse.fusing.postprocess import Depth, quantise, recolour, recolour_clamped, stretch
+from decofuse.fusing.tiling import Tiles, Window, fuse_tiled
 from decofuse.fusing.views import view
 from decofuse.models.method import Fuser
-from decofuse.progress import progress
-from decofuse.settings import FuseSettings, Views
+from decofuse.settings import Colour, FuseSettings, Views
 
-INDEX = "index.csv"
-ROLES = (("visible", "infrared"), ("source_a", "source_b"))  # in the order of Fuser.fuse
+Sources = tuple[Pixels, Pixels]
+WHOLE: Window = (slice(None), slice(None))
+
+_STRIP = 256  # rows that are finished at a time, so that a large image needs no second one in floats
 
 
 @dataclass(frozen=True)
 class Fused:
-    """A fused pair.
+    """A fused pair, 8 bits deep, or 16 where a source is.
 
     Attributes:
-        image: H×W×3 uint8 RGB if the result has colour, else H×W.
-        luma: H×W uint8, luma that the network gave, or that of its RGB; metrics are computed on it.
+        image: H×W×3 RGB if the result has colour, else H×W.
+        luma: H×W, luma that the network gave, or that of its RGB; metrics are computed on it.
     """
 
-    image: UInt8
-    luma: UInt8
+    image: Pixels
+    luma: Pixels
 
 
 def fuse_pair(
-    network: Fuser, sources: tuple[UInt8, UInt8], views: Views, settings: FuseSettings, device: torch.device
+    network: Fuser,
+    sources: Sources,
+    views: Views,
+    settings: FuseSettings,
+    device: torch.device,
+    *,
+    tiles: Tiles | None = None,
 ) -> Fused:
-    """Fuse two registered images as a batch of one, at their own size.
+    """Fuse two registered images as a batch of one, at their own size; see `fuse_pairs`."""
+    return fuse_pairs(network, [sources], views, settings, device, tiles=tiles)[0]
+
+
+def fuse_pairs(
+    network: Fuser,
+    pairs: Sequence[Sources],
+    views: Views,
+    settings: FuseSettings,
+    device: torch.device,
+    *,
+    tiles: Tiles | None = None,
+) -> list[Fused]:
+    """Fuse registered pairs of one size as one batch.
 
     The network is moved to `device` and put into evaluation mode.
 
     Args:
         network: a trained network or a training-free fuser.
-        sources: visible (or first) and infrared (or second) source, H×W (grey) or H×W×3 (RGB) uint8, of one size.
+        pairs: visible (or first) and infrared (or second) sources, H×W (grey) or H×W×3 (RGB), uint8 or uint16.
         views: what the network is given and gives.
-        settings: how the output becomes 8 bits and gets its colour.
+        settings: how the output becomes levels and gets its colour.
         device: where to compute.
+        tiles: how to cut images that are too large to be fused whole; None fuses them whole.
 
     Raises:
         UserError: the sizes differ or are too small for the network, or the network gives a value that is not finite.
     """
-    (height, width), second = sources[0].shape[:2], sources[1].shape[:2]
-    if (height, width) != second:
-        raise UserError(
-            f"expected two images of one size, found {width}x{height} and {second[1]}x{second[0]} pixels; "
-            "register them first"
-        )
-    if min(height, width) < network.smallest:
-        raise UserError(
-            f"expected sides of at least {network.smallest} pixels, found {width}x{height}; enlarge the images"
-        )
+    height, width = _size(pairs, network.smallest)
     with torch.inference_mode():
-        kinds = (views.source_a, views.source_b)
-        given = [_tensor(view(source, kind), device) for source, kind in zip(sources, kinds, strict=True)]
         network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        levels = np.moveaxis(network.fuse(*given)[0].float().cpu().numpy(), 0, -1)
+
+        def fuse(window: Window) -> Float32:
+            return _run(network, pairs, window, views, device)
+
+        levels = fuse(WHOLE) if tiles is None else fuse_tiled(fuse, height, width, tiles)
     if not np.isfinite(levels).all():
         raise UserError("expected finite values from the network, found others; its weights have diverged, train again")
+    return [_finish(image, sources, views, settings) for image, sources in zip(levels, pairs, strict=True)]
+
+
+def _size(pairs: Sequence[Sources], smallest: int) -> tuple[int, int]:
+    height, width = pairs[0][0].shape[:2]
+    for other in (source.shape[:2] for sources in pairs for source in sources):
+        if other != (height, width):
+            raise UserError(
+                f"expected two images of one size, found {width}x{height} and {other[1]}x{other[0]} pixels; "
+                "register them first"
+            )
+    if min(height, width) < smallest:
+        raise UserError(f"expected sides of at least {smallest} pixels, found {width}x{height}; enlarge the images")
+    return height, width
+
+
+def _run(network: Fuser, pairs: Sequence[Sources], window: Window, views: Views, device: torch.device) -> Float32:
+    """What the network makes of one window of every pair, N×H×W×K; views are of single pixels, so windows go first."""
+    source_a = _batch([sources[0][window] for sources in pairs], views.source_a, device)
+    source_b = _batch([sources[1][window] for sources in pairs], views.source_b, device)
+    return np.moveaxis(network.fuse(source_a, source_b).float().cpu().numpy(), 1, -1)
+
+
+def _batch(images: Sequence[Pixels], colour: Colour, device: torch.device) -> Tensor:
+    """N×C×H×W as the network is to see the images."""
+    seen = [view(image, colour) for image in images]
+    channels = [image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0) for image in seen]
+    return torch.from_numpy(np.stack(channels)).to(device)
+
+
+def _finish(levels: Float32, sources: Sources, views: Views, settings: FuseSettings) -> Fused:
+    """From the network's H×W×K to the fused image; all but the stretch is done strip by strip."""
+    depth: Depth = np.uint16 if max(full_scale(source) for source in sources) > 255 else np.uint8
     levels = stretch(levels) if settings.stretch else levels
+    strips = [slice(top, top + _STRIP) for top in range(0, len(levels), _STRIP)]
+    parts = [_coloured(levels[rows], (sources[0][rows], sources[1][rows]), views, settings, depth) for rows in strips]
+    luma = np.concatenate([part.luma for part in parts])
+    if all(part.image is part.luma for part in parts):
+        return Fused(luma, luma)
+    return Fused(np.concatenate([part.image for part in parts]), luma)
+
+
+def _coloured(levels: Float32, sources: Sources, views: Views, settings: FuseSettings, depth: Depth) -> Fused:
     if views.fused == "rgb":
-        image = to_uint8(levels, settings.rounding)
+        image = quantise(levels, settings.rounding, depth)
         return Fused(image, grey_levels(image))
-    luma = to_uint8(levels[..., 0], settings.rounding)
+    luma = quantise(levels[..., 0], settings.rounding, depth)
     if settings.chroma == "clamped":
-        return Fused(recolour_clamped(levels[..., 0], *sources, settings.rounding), luma)
+        return Fused(recolour_clamped(levels[..., 0], *sources, settings.rounding, depth), luma)
     return Fused(recolour(luma, *sources), luma)
-
-
-def fuse_split(  # noqa: PLR0917
-    network: Fuser,
-    manifest_path: Path,
-    split: str,
-    views: Views,
-    settings: FuseSettings,
-    out: Path,
-    device: torch.device,
-) -> None:
-    """Fuse all pairs of one split of a dataset.
-
-    Nothing in `out` changes before all is done; then it gets `images/<stem>.png` (colour where a source has it),
-    `luma/<stem>.png` (grey, what metrics read) and last `index.csv`, a `FusedIndex` in manifest order. What else lies
-    there stays.
-
-    Args:
-        network: a trained network or a training-free fuser.
-        manifest_path: manifest of the dataset.
-        split: train, val or test.
-        views: what the network is given and gives.
-        settings: how the output becomes 8 bits and gets its colour.
-        out: folder of the results.
-        device: where to compute.
-
-    Raises:
-        UserError: the manifest does not list pairs of two sources in that split, a source is not the file that it
-            lists, or a pair cannot be fused.
-    """
-    pairs, roles = _pairs(manifest_path, split)
-    images, lumas, index = out / "images", out / "luma", out / INDEX
-    entries = {}
-    with atomic_folder(images) as new_images, atomic_folder(lumas) as new_lumas:
-        for pair in progress(pairs, f"fuse {split}", unit="pair"):
-            source_a, source_b = (read_image(pair.path(role)) for role in roles)
-            try:
-                fused = fuse_pair(network, (source_a, source_b), views, settings, device)
-            except UserError as error:
-                raise UserError(f"{manifest_path}: pair {pair.stem}: {error}") from error
-            name = f"{pair.stem}.png"
-            write_image(new_images / name, fused.image)
-            write_image(new_lumas / name, fused.luma)
-            checksums = sha256(new_images / name), sha256(new_lumas / name)
-            entries[pair.stem] = FusedImage(pair.stem, images / name, checksums[0], lumas / name, checksums[1])
-        index.unlink(missing_ok=True)  # it lists the images that are now replaced
-    FusedIndex(index, entries).write()
-
-
-def _pairs(manifest_path: Path, split: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """The pairs of a split, and the names of their first and second source."""
-    manifest = Manifest.read(manifest_path)
-    roles = next((roles for roles in ROLES if set(roles) == set(manifest.sources)), None)
-    if roles is None:
-        expected = " or ".join(" and ".join(names) for names in ROLES)
-        found = ", ".join(manifest.sources) or "none"
-        raise UserError(f"{manifest_path}: expected sources {expected}, found {found}; give a dataset of pairs")
-    pairs = manifest.split(split)
-    if not pairs:
-        raise UserError(f"{manifest_path}: expected pairs in split {split}, found none; choose another split")
-    unsafe = next((pair.stem for pair in pairs if Path(pair.stem).name != pair.stem), None)
-    if unsafe is not None:
-        raise UserError(
-            f"{manifest_path}: expected plain file names as stems, found {unsafe!r}; make the manifest again"
-        )
-    return pairs, roles
-
-
-def _tensor(image: Float32, device: torch.device) -> Tensor:
-    """H×W or H×W×3 as 1×C×H×W."""
-    channels = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
-    return torch.from_numpy(np.ascontiguousarray(channels)).to(device)[None]

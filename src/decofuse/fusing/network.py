@@ -1,11 +1,35 @@
 """From published weights to a network that fuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from decofuse.errors import UserError
 from decofuse.models.method import Fuser
 from decofuse.training.checkpoint import WEIGHTS, fill_network, load_weights
+
+
+def method_of(folder: Path) -> str:
+    """Name of the method that the weights in `folder` say they are of; `load_network` checks the rest.
+
+    Raises:
+        UserError: there are no weights, or they say no such thing.
+    """
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            return str(json.loads((file.metadata() or {})["decofuse"])["method"])
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: expected weights, found no such file; give the folder that holds {WEIGHTS}"
+        ) from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected weights of this project, found a damaged or foreign file; "
+            "train again, or turn published weights into ours with decofuse import-weights"
+        ) from error
 
 
 def load_network(build: Callable[..., Fuser], method: str, phase: str | None, folder: Path | None) -> Fuser:
@@ -25,6 +49,11 @@ def load_network(build: Callable[..., Fuser], method: str, phase: str | None, fo
     if folder is None:
         raise UserError(f"{method}: expected --weights, the folder of its trained weights, found none; train it first")
     tensors, provenance = load_weights(folder / WEIGHTS, method, phase)
-    network = build(**provenance.network)
+    try:
+        network = build(**provenance.network)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / WEIGHTS}: expected the size of a {method} network, found another: {error}"
+        ) from error
     fill_network(network, tensors, folder / WEIGHTS)
     return network

@@ -2,14 +2,22 @@
 
 import numpy as np
 
-from decofuse.data.images import Float32, UInt8, grey_levels, luma
+from decofuse.data.images import Float32, Pixels, full_scale, grey_levels, luma
 from decofuse.settings import Colour
 
 
-def view(image: UInt8, colour: Colour) -> Float32:
-    """An H×W (grey) or H×W×3 (RGB) uint8 image as `decofuse.settings.Views` says: float32, H×W, or H×W×3 for `rgb`."""
+def view(image: Pixels, colour: Colour) -> Float32:
+    """An image as `decofuse.settings.Views` says.
+
+    Args:
+        image: H×W (grey) or H×W×3 (RGB), uint8 or uint16.
+        colour: what the network is to see.
+
+    Returns:
+        float32 in [0, 1], H×W, or H×W×3 for `rgb`.
+    """
     if colour == "luma":
         return luma(image)
     levels = grey_levels(image) if colour == "grey" else image
-    scaled: Float32 = levels.astype(np.float32) / np.float32(255)
+    scaled: Float32 = levels.astype(np.float32) / np.float32(full_scale(image))
     return np.stack([scaled] * 3, axis=-1) if colour == "rgb" and image.ndim == 2 else scaled

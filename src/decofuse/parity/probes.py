@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from decofuse.data.images import UInt8, grey_levels, luma
 from decofuse.data.patches import corners, is_low_contrast_luma
-from decofuse.fusing.postprocess import stretch, to_uint8, to_ycbcr
+from decofuse.fusing.postprocess import quantise, stretch, to_ycbcr
 from decofuse.metrics import fusion_metrics
 from decofuse.models.method import Upstream
 from decofuse.parity.golden import Array, Golden
@@ -98,8 +98,8 @@ def postprocess(fused: Tensor) -> dict[str, Array]:
     levels = stretch(fused[:1].numpy())
     return {
         "post.minmax": levels,
-        "post.u8_round": to_uint8(levels[0, 0], "half_down"),
-        "post.u8_trunc": to_uint8(levels[0, 0], "truncate"),
+        "post.u8_round": quantise(levels[0, 0], "half_down"),
+        "post.u8_trunc": quantise(levels[0, 0], "truncate"),
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from decofuse.errors import UserError
-from decofuse.fusing.postprocess import to_uint8
+from decofuse.fusing.postprocess import quantise
 from decofuse.models import colour
 from decofuse.models.psfusion import PHASES, UPSTREAM, Outputs, PSFusion, fusion_terms, joint_terms
 from decofuse.models.registry.psfusion import PSFusionJoint
@@ -170,7 +170,7 @@ def _evaluation(golden: Golden, network: PSFusion, dtype: torch.dtype) -> dict[s
     return {
         **_thinned("eval", out, {"semantic": 4, "binary": 2, "boundary": 2, "fused": 1, "visible": 1, "infrared": 1}),
         "eval_fused_rgb_s2": rgb[:, :, ::2, ::2].numpy(),
-        "eval_fused_rgb_u8": to_uint8(rgb.permute(0, 2, 3, 1).numpy(), "truncate"),
+        "eval_fused_rgb_u8": quantise(rgb.permute(0, 2, 3, 1).numpy(), "truncate"),
         "probe_stats": np.array(stats),
         **{f"probe_{key}": maps[name][:, ::c, ::step, ::step].numpy() for key, (name, c, step) in PROBES.items()},
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from decofuse.data.dataset import IGNORED_LABEL
 from decofuse.data.labelled_crops import flip, turn
 from decofuse.errors import UserError
-from decofuse.fusing.postprocess import to_uint8
+from decofuse.fusing.postprocess import quantise
 from decofuse.losses.gradient import second_derivatives, second_order_magnitude, sobel
 from decofuse.losses.segmentation import hard_pixel_loss, pixel_losses
 from decofuse.losses.selection import local_error, local_variance
@@ -142,7 +142,7 @@ def _colours(golden: Golden, dtype: torch.dtype) -> dict[str, Array]:
     return {
         "fn_ycbcr": torch.cat((luma, chroma), dim=1).numpy(),
         "fn_rgb_back": back.numpy(),
-        "fn_rgb_back_u8": to_uint8(back.permute(0, 2, 3, 1).numpy(), "truncate"),
+        "fn_rgb_back_u8": quantise(back.permute(0, 2, 3, 1).numpy(), "truncate"),
     }
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from decofuse.errors import UserError
-from decofuse.fusing.postprocess import to_uint8
+from decofuse.fusing.postprocess import quantise
 from decofuse.losses.correlation import correlation
 from decofuse.losses.selection import chosen
 from decofuse.models import colour
@@ -120,7 +120,7 @@ def _evaluation(network: SSDFusion, batch: Mapping[str, Tensor], chroma: Tensor)
         "eval/rgb": colour.join(output.fused, chroma),
         "f64/eval/fused": output.fused[:1],
         "test/fused": padded,
-        "test/png": torch.from_numpy(to_uint8(levels, "truncate")),
+        "test/png": torch.from_numpy(quantise(levels, "truncate")),
         "metrics": evaluation(*(255 * image for image in (output.fused, infrared, visible))),
         "s2/map_ir": chosen(infrared, visible, batch["label"]).to(torch.uint8),
         **_features(network, visible, infrared, output),

@@ -81,6 +81,7 @@ METHOD = Method(
     upstream="Zhaozixiang1228/MMIF-CDDFuse",
     licence="none stated",
     sizes="at least 2 x 2",
+    whole="attention between channels, over the whole image",
     quirks=(
         "SSIM of kornia 0.2 (`ssim`)",
         "the visible image is added before the decoder's sigmoid (`skip`)",

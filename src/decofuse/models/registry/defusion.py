@@ -77,6 +77,7 @@ METHOD = Method(
     upstream="erfect2020/DecompositionForFusion",
     licence="none stated",
     sizes="at least 17 x 17",
+    whole="split attention by global means",
     quirks=(
         "trained on single images, of pairs the visible one; published on 50,000 of COCO",
         "no normalisation layer, so that training starts far from images and channels can stay black (`network.start`)",

@@ -88,6 +88,7 @@ METHOD = Method(
     upstream="CheeseWSQ/IF-FSIDFusion",
     licence="none stated",
     sizes="at least 2 x 2",
+    whole="attention between channels and weights from global means, over the whole image",
     quirks=(
         "SSIM of kornia 0.2 (`ssim`)",
         "specific features are summed and fused by invertible nodes; the paper's picture shows a transformer on both",

@@ -59,6 +59,8 @@ class Method:
         upstream: GitHub owner/name of the published code, empty if there is none.
         licence: licence of that code, in words.
         sizes: image sizes that the network takes, in words.
+        reach: how far a source pixel can change fused ones [pixels], if `whole` is empty; else None.
+        whole: operators that see the whole image, so that fusing in tiles is an approximation, in words.
         quirks: what the published code does and a reader would not expect, kept by default; an option in brackets
             switches it off.
     """
@@ -73,6 +75,8 @@ class Method:
     upstream: str = ""
     licence: str = ""
     sizes: str = ""
+    reach: int | None = None
+    whole: str = ""
     quirks: tuple[str, ...] = ()
 
     @property

@@ -20,6 +20,7 @@ AVERAGE = Method(
     tasks=dict.fromkeys(FUSION_TASKS, LUMA_FROM_GREY),
     settings=ReferenceSettings,
     sizes="any",
+    reach=0,
 )
 
 LAPLACIAN = Method(
@@ -31,4 +32,5 @@ LAPLACIAN = Method(
     tasks=dict.fromkeys(FUSION_TASKS, LUMA_FROM_GREY),
     settings=ReferenceSettings,
     sizes="at least 8 x 8",
+    reach=60,
 )

@@ -94,6 +94,7 @@ METHOD = Method(
     upstream="zxp771/SFDFuse",
     licence="none stated",
     sizes="at least 3 x 3; odd sides are padded inside",
+    whole="attention between channels and weights from global means, over the whole image",
     quirks=(
         "phase I rebuilds the infrared image from the visible detail (`infrared_detail`)",
         "the file of the phase II loss is missing: of the two it may be, the one with an SSIM term (`weights.ssim`)",

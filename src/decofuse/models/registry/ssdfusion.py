@@ -103,6 +103,7 @@ METHOD = Method(
     upstream="YiXian-Xiao/SSDFusion",
     licence="MIT",
     sizes="at least 38 x 38; padded by reflection",
+    whole="attention between channels and gates from global means, over the whole image",
     quirks=(
         "the channel norms return their input unchanged (`network.norm`)",
         "both sources are rebuilt with the infrared image as residual (`reconstruction.residual`)",
