@@ -44,7 +44,7 @@ def test_less_memory_makes_smaller_tiles_and_too_little_is_refused():
     )
     assert tiles_within(8 * GIB, need, CPU, (4, *size[1:]), SMALLEST).side < sides[1]
     with pytest.raises(
-        UserError, match=r"--max-memory: expected at least \d+\.\d GiB for 12000x8000 pixels, found 0.1"
+        UserError, match=r"--max-memory: expected at least \S+ [GM]iB for 12000x8000 pixels, found 102 MiB"
     ):
         tiles_within(GIB // 10, need, CPU, size, SMALLEST)
 

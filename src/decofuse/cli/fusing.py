@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
 if TYPE_CHECKING:
-    from decofuse.fusing.image_fuser import ImageFuser
     from decofuse.fusing.inputs import Files
 
 _LOG = logging.getLogger(__name__)
@@ -83,23 +83,30 @@ def fuse(
     """
     first, second, served = _sources(visible, infrared, source_a, source_b, task)
     limit = _size(max_memory) if max_memory else None
-    suffixes, lossless = _kind(first, second)
-    pairs, skipped = _pairs(first, second, suffixes)
-    target = _target(out, pairs, suffixes, lossless)
+    moving = _are_videos(first, second)
+    pairs, skipped = _pairs(first, second)
+    target = _target(out, pairs, moving)
     chosen = choose_device(device, threads)
     from decofuse import api
 
-    moving = lossless != ".png"
     stretch = False if stretch is None and moving else stretch  # else each frame would have a brightness of its own
     fuser = api.load(weights, method=method, task=served, device=chosen, stretch=stretch, max_memory=limit)
-    failed = _run(fuser, pairs, target, batch, moving)
+    if moving:
+        from decofuse.fusing.video_pair import fuse_videos
+
+        failed = []
+        skipped += fuse_videos(fuser, pairs[0], target(pairs[0]), batch)
+    else:
+        from decofuse.fusing.files import fuse_files
+
+        failed = fuse_files(fuser, pairs, target, batch)
     if len(failed) == len(pairs) == 1:
         raise UserError(failed[0])
     for line in (*skipped, *failed):
         _LOG.warning("%s", line)
     if len(failed) == len(pairs):
         raise UserError("expected a pair that can be fused, found none; see the warnings")
-    _LOG.info("%d of %d fused, in %s", len(pairs) - len(failed), len(pairs) + len(skipped), out)
+    _LOG.info("fused %d of %d, in %s", len(pairs) - len(failed), len(pairs), out)
     if skipped or failed:
         raise typer.Exit(SKIPPED)
 
@@ -127,25 +134,39 @@ def _size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def _kind(first: str, second: str) -> tuple[tuple[str, ...], str]:
-    """Suffixes of images or of videos, and the one of them that loses nothing."""
-    from decofuse.data.images import SUFFIXES
-    from decofuse.fusing.video import LOSSLESS, VIDEO_SUFFIXES
+def _are_videos(first: str, second: str) -> bool:
+    from decofuse.fusing.video import VIDEO_SUFFIXES
 
     videos = {Path(source).suffix.lower() in VIDEO_SUFFIXES for source in (first, second)}
     if len(videos) > 1:
         raise UserError(f"fuse: expected two videos or two of images, found {first} and {second}; give two of a kind")
-    return (VIDEO_SUFFIXES, LOSSLESS) if True in videos else (SUFFIXES, ".png")
+    return videos == {True}
 
 
-def _pairs(first: str, second: str, suffixes: tuple[str, ...]) -> tuple[list["Files"], list[str]]:
+def _pairs(first: str, second: str) -> tuple[list["Files"], list[str]]:
     from decofuse.fusing.inputs import find_pairs
 
-    return find_pairs(first, second, suffixes)
+    return find_pairs(first, second)
 
 
-def _target(out: Path, pairs: list["Files"], suffixes: tuple[str, ...], lossless: str) -> Callable[["Files"], Path]:
+def _make_folder(folder: Path) -> None:
+    """Make the folder of the results now: to find out later that it cannot be made would be a waste."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a folder that can be made, found {error.strerror}; choose another"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: expected a folder that can be written to, found one that cannot; choose another")
+
+
+def _target(out: Path, pairs: list["Files"], moving: bool) -> Callable[["Files"], Path]:
     """Where the result of each pair goes: a file for a single one, or by name into a folder."""
+    from decofuse.data.images import SUFFIXES
+    from decofuse.fusing.video import CODECS
+
+    suffixes = tuple(CODECS) if moving else SUFFIXES
     if out.suffix and not out.is_dir():
         if len(pairs) > 1:
             raise UserError(f"{out}: expected a folder for {len(pairs)} pairs, found the name of a file; give a folder")
@@ -155,22 +176,10 @@ def _target(out: Path, pairs: list["Files"], suffixes: tuple[str, ...], lossless
         raise UserError(f"{out}: expected a folder, found a file; choose another name")
 
     def target(files: "Files") -> Path:
-        return out if out.suffix and not out.is_dir() else out / f"{files.stem}{lossless}"
+        return out if out.suffix and not out.is_dir() else out / f"{files.stem}{'.mkv' if moving else '.png'}"
 
+    _make_folder(target(pairs[0]).parent)
     for files in pairs:
         if target(files).resolve() in (files.source_a.resolve(), files.source_b.resolve()):
             raise UserError(f"{target(files)}: expected a place of its own, found a source; choose another --out")
     return target
-
-
-def _run(
-    fuser: "ImageFuser", pairs: list["Files"], target: Callable[["Files"], Path], batch: int, moving: bool
-) -> list[str]:
-    """Fuse, and say in one line each what could not be fused."""
-    if moving:
-        from decofuse.fusing.video_pair import fuse_videos
-
-        return fuse_videos(fuser, pairs[0], target(pairs[0]), batch)
-    from decofuse.fusing.files import fuse_files
-
-    return fuse_files(fuser, pairs, target, batch)

@@ -1,7 +1,6 @@
 """Fusing files: pairs are read, fused in batches of one size, and written one by one."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,8 @@ from decofuse.errors import UserError
 from decofuse.fusing.fuse import Sources
 from decofuse.fusing.image_fuser import ImageFuser
 from decofuse.fusing.inputs import Files
-from decofuse.fusing.registration import displacement
+from decofuse.fusing.registration import warn_if_displaced
 from decofuse.progress import progress
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def fuse_files(fuser: ImageFuser, pairs: Sequence[Files], target: Callable[[File
     return failed
 
 
-def _groups(pairs: Iterator[Files] | Sequence[Files], batch: int, failed: list[str]) -> Iterator[list[_Read]]:
+def _groups(pairs: Iterable[Files], batch: int, failed: list[str]) -> Iterator[list[_Read]]:
     """Neighbours of one size, at most `batch` of them; a line in `failed` for each pair that cannot be read."""
     group: list[_Read] = []
     for files in pairs:
@@ -71,15 +68,7 @@ def _read(files: Files) -> _Read:
             f"magick IN -resize {first.width}x{first.height}! OUT"
         )
     images = (read_pixels(paths[0]), read_pixels(paths[1]))
-    moved = displacement(*images)
-    if moved is not None:
-        logger.warning(
-            "%s: seems displaced against %s by %+.0f pixels across and %+.0f down; register the two first",
-            paths[1],
-            paths[0],
-            moved.dx,
-            moved.dy,
-        )
+    warn_if_displaced(paths, images)
     return _Read(files, images)
 
 
@@ -90,6 +79,13 @@ def _fuse_group(fuser: ImageFuser, group: Sequence[_Read], target: Callable[[Fil
         if len(group) == 1:
             return [f"{group[0].files.source_a}: {error}"]
         return [line for read in group for line in _fuse_group(fuser, [read], target)]  # who of them is at fault?
+    failed = []
     for read, image in zip(group, fused, strict=True):
-        write_image(target(read.files), image)
-    return []
+        path = target(read.files)
+        try:
+            write_image(path, image)
+        except UserError as error:
+            failed.append(str(error))
+        except OSError as error:
+            failed.append(f"{path}: could not be written ({error.strerror}); check the free space")
+    return failed

@@ -128,4 +128,4 @@ def _in_use(device: torch.device) -> int:
 
 
 def _shown(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
