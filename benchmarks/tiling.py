@@ -3,8 +3,8 @@
     python benchmarks/tiling.py WEIGHTS...      # folders of trained weights; without any, the methods without training
 
 For each method: a real pair of RoadScene (DECOFUSE_MIRROR), enlarged to 960 x 1280, is fused whole and in tiles, and
-the largest and mean difference of the 8-bit results is printed, brought to levels as published; then a 6,000 x 4,000 pair
-is fused by the command line below a limit, and its peak memory is printed.
+the largest and mean difference of the 8-bit results is printed, brought to levels as published; then a 6,000 x 4,000
+pair is fused by the command line below a limit, and its peak memory is printed.
 """
 
 import os
@@ -83,7 +83,8 @@ def _pair(folder: Path, size: tuple[int, int]) -> tuple[Pixels, Pixels]:
             name = sorted(name for name in names.namelist() if f"/{kind}/FLIR_08" in name)[0]
             path = folder / f"{kind}{Path(name).suffix}"
             path.write_bytes(names.read(name))
-            images.append(cv2.resize(read_image(path), size, interpolation=cv2.INTER_CUBIC))
+            resized = cv2.resize(read_image(path), size, interpolation=cv2.INTER_CUBIC)
+            images.append(resized.astype(np.uint8, copy=False))
     return images[0], images[1]
 
 
