@@ -15,8 +15,8 @@ from decofuse.files import sha256
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    *("config", "dataset", "download", "evaluate", "generate", "grid"),
-    *("import-weights", "parity", "patches", "table", "train"),
+    *("comparison", "config", "dataset", "download", "evaluate", "generate", "grid"),
+    *("import-weights", "parity", "patches", "score", "table", "train"),
 )
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ import torch
 from decofuse.data.images import grey_levels, read_image, write_image
 from decofuse.data.manifest import ImageFile, Manifest, Pair
 from decofuse.errors import UserError
-from decofuse.evaluation import evaluate
+from decofuse.evaluation.scoring import metrics_of
+from decofuse.evaluation.settings import EvaluationSettings
+from decofuse.evaluation.split import score_split
 from decofuse.files import sha256
 from decofuse.fusing.index import FusedImage, FusedIndex
-from decofuse.metrics import fusion_metrics
-from decofuse.settings import EvaluationSettings
+from decofuse.metrics import fusion_metrics, score
 
 STEMS = ("b", "a", "c")  # the manifest sorts them, the index does not
 
@@ -46,8 +48,8 @@ def make(folder: Path, height: int = 44, width: int = 48) -> tuple[Path, Path]:
     return folder / "manifest.csv", folder / "index.csv"
 
 
-def run(manifest: Path, index: Path, out: Path, *, split: str = "test", workers: int = 1, **settings: str) -> None:
-    evaluate(
+def run(manifest: Path, index: Path, out: Path, *, split: str = "test", workers: int = 1, **settings: Any) -> None:
+    score_split(
         manifest,
         index,
         split,
@@ -99,11 +101,12 @@ def test_averages_are_over_the_rows_of_the_table(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No metric of today gives them; the averages must hold for one that does."""
-    metrics = fusion_metrics()
     values = iter([3.0, math.nan, 5.0, math.inf, math.nan, -math.inf])
-    for name in ("EN", "SD"):
-        object.__setattr__(metrics[name], "function", lambda fused: torch.tensor([next(values)]))
-    monkeypatch.setattr("decofuse.evaluation.fusion_metrics", lambda ssim_range: metrics)
+
+    def some_not_finite(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {**score(*arguments), **{name: torch.tensor([next(values)]) for name in ("EN", "SD")}}
+
+    monkeypatch.setattr("decofuse.evaluation.scoring.score", some_not_finite)
     manifest, index = make(tmp_path)
     run(manifest, index, tmp_path)
     result = json.loads((tmp_path / "metrics.json").read_text())
@@ -122,15 +125,22 @@ def test_the_bytes_do_not_depend_on_the_workers_and_threads_are_given_back(tmp_p
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
 
 
-def test_the_dynamic_range_of_ssim_is_a_setting(tmp_path: Path) -> None:
+def test_metrics_and_conventions_are_settings(tmp_path: Path) -> None:
     manifest, index = make(tmp_path)
     results = {}
-    for ssim_range in ("cddfuse", "standard"):
-        run(manifest, index, tmp_path / ssim_range, ssim_range=ssim_range)
-        results[ssim_range] = json.loads((tmp_path / ssim_range / "metrics.json").read_text())
-    assert results["cddfuse"]["mean"]["SSIM"] != results["standard"]["mean"]["SSIM"]
-    assert results["cddfuse"]["mean"]["VIF"] == results["standard"]["mean"]["VIF"]
-    assert "L = 255 " in results["standard"]["conventions"]["SSIM"]
+    for convention in ("published", "standard"):
+        run(manifest, index, tmp_path / convention, convention=convention, metrics=("VIF", "SSIM"))
+        results[convention] = json.loads((tmp_path / convention / "metrics.json").read_text())
+    assert list(results["published"]["mean"]) == ["VIF", "SSIM"]
+    assert results["published"]["mean"]["SSIM"] != results["standard"]["mean"]["SSIM"]
+    assert results["published"]["mean"]["VIF"] == results["standard"]["mean"]["VIF"]
+    assert results["standard"]["conventions"]["SSIM"] == fusion_metrics(["SSIM"], "standard")["SSIM"].convention
+
+
+def test_an_unknown_metric_is_refused_in_one_line(tmp_path: Path) -> None:
+    settings = EvaluationSettings.model_construct(metrics=("ENN",), convention="published", conventions={})
+    with pytest.raises(UserError, match="found 'ENN'; did you mean EN"):
+        metrics_of(settings)
 
 
 def test_a_missing_fused_image_is_refused(tmp_path: Path) -> None:

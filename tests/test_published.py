@@ -7,7 +7,7 @@ import pytest
 
 from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
-from decofuse.metrics import fusion_metrics
+from decofuse.metrics import METRICS, USUAL
 from decofuse.published import Published, read_published
 
 TABLE = Path(__file__).parents[1] / "workflow" / "published.csv"
@@ -27,7 +27,7 @@ def test_names(published):
 
 
 def test_metrics_are_spelt_as_ours(published):
-    ours = {name.lower(): name for name in fusion_metrics()}
+    ours = {name.lower(): name for name in METRICS}
     assert all(ours.get(number.metric.lower(), number.metric) == number.metric for number in published)
 
 
@@ -41,7 +41,7 @@ def test_what_is_directly_comparable_is_scored_as_here(published):
     comparable = [number for number in published if not number.differs]
     assert {(number.method, number.dataset) for number in comparable} == {("cddfuse", "tno"), ("cddfuse", "roadscene")}
     per_source = Counter((number.dataset, number.source) for number in comparable)
-    assert set(per_source.values()) == {len(fusion_metrics())}
+    assert set(per_source.values()) == {len(USUAL)}
 
 
 def test_a_doubtful_number_says_so(published):

@@ -1,6 +1,7 @@
 """Result tables: CSV, JSON and Markdown of several methods and datasets."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 import pytest
 
 from decofuse.errors import UserError
-from decofuse.metrics import fusion_metrics
-from decofuse.metrics.registry import Metric
-from decofuse.tables import Entry, summarise
+from decofuse.metrics import METRICS, USUAL
+from decofuse.reports.results import Entry
+from decofuse.reports.tables import summarise
 
-NAMES = list(fusion_metrics())
+NAMES = list(USUAL)
 
 
 def averages(path: Path, base: float, **changes: Any) -> Path:
@@ -74,9 +75,9 @@ def test_the_best_of_each_dataset_is_bold(tmp_path: Path) -> None:
 def test_bold_follows_the_direction_of_the_metric_and_ties_share_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics = fusion_metrics()
-    metrics["EN"] = Metric(metrics["EN"].function, "lower", "grey", "", "")
-    monkeypatch.setattr("decofuse.tables.fusion_metrics", lambda: metrics)
+    lower = dataclasses.replace(METRICS["EN"], direction="lower")
+    for module in ("tables", "results"):
+        monkeypatch.setattr(f"decofuse.reports.{module}.METRICS", {**METRICS, "EN": lower})
     paths = [averages(tmp_path / f"{i}.json", 2.0, mean={"EN": value}) for i, value in enumerate((1.00001, 1.0, 2.0))]
     _, _, markdown = table(tmp_path, [Entry(f"m{i}", "scenes", path) for i, path in enumerate(paths)])
     assert "| EN ↓ |" in markdown
@@ -116,7 +117,9 @@ def test_bad_entries_are_refused(tmp_path: Path) -> None:
     assert "cddfuse on scenes once, found it twice" in refusal(tmp_path, [twice, twice])
     absent = tmp_path / "absent.json"
     assert f"{absent}: expected averages" in refusal(tmp_path, [Entry("cddfuse", "scenes", absent)])
-    unknown = averages(tmp_path / "2.json", 1.0, mean={"XY": 1.0}, finite={"XY": 4}, conventions={"XY": "none"})
+    unknown = averages(
+        tmp_path / "2.json", 1.0, mean={"XY": 1.0}, std={"XY": 0.0}, finite={"XY": 4}, conventions={"XY": "none"}
+    )
     assert "found ['XY']" in refusal(tmp_path, [Entry("cddfuse", "scenes", unknown)])
 
 

@@ -60,7 +60,9 @@ class Run:
             files.append(f"{root}/grid-{dataset}.png")
             for method in self.params.run:
                 files += [f"{root}/fused/{dataset}/{method}/{name}" for name in _FUSED]
-        return [*dict.fromkeys(files), *(f"{root}/metrics.{suffix}" for suffix in ("csv", "json", "md"))]
+        files += [f"{root}/metrics.{suffix}" for suffix in ("csv", "json", "md")]
+        files += [f"{root}/benchmark.{suffix}" for suffix in ("csv", "md", "html")]
+        return [*dict.fromkeys(files)]
 
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""
@@ -186,7 +188,9 @@ def on_start(run: Run) -> None:
     """Open the tracking database and the parent run before any job starts."""
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     try:
-        parameters = {key: value for key, value in run.resolved.items() if key not in ("public", "views")}
+        parameters = {
+            key: value for key, value in run.resolved.items() if key not in ("public", "views", "differences")
+        }
         os.environ[PARENT_RUN] = open_reproduction(run.preset, parameters, _parent_file(run))
     except Exception as error:  # tracking must not stop the run
         print(f"decofuse: warning: the run is not tracked: {error}", file=sys.stderr)
@@ -197,7 +201,8 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
     """Close the parent run and record in DVC what Snakemake holds for done."""
     root = Path("results") / run.preset
     if "MLFLOW_TRACKING_URI" in os.environ and _parent_file(run).is_file():
-        found = [path for path in (*root.glob("metrics.*"), *root.glob("grid-*.png")) if not failed]
+        patterns = ("metrics.*", "benchmark.*", "grid-*.png")
+        found = [path for pattern in patterns for path in root.glob(pattern) if not failed]
         try:
             close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
         except Exception as error:

@@ -16,9 +16,10 @@ from decofuse.data.classes import MSRS
 from decofuse.data.dataset import SOURCES, Task
 from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
+from decofuse.evaluation.settings import EvaluationSettings
 from decofuse.models.registry import METHODS, MethodSettings
 from decofuse.models.registry.method import Samples
-from decofuse.settings import EvaluationSettings, PatchSettings, ScenesSettings, Section
+from decofuse.settings import PatchSettings, ScenesSettings, Section
 
 PRESETS = Path("workflow/presets")
 SPLITS = Path("workflow/splits")

@@ -181,14 +181,6 @@ class FuseSettings(Section):
     )
 
 
-class EvaluationSettings(Section):
-    """Conventions of the fusion metrics."""
-
-    ssim_range: Literal["cddfuse", "standard"] = Field(
-        "cddfuse", description="dynamic range L of SSIM: cddfuse 2 (on 0-255 data, as published tables), standard 255"
-    )
-
-
 Colour = Literal["grey", "luma", "rgb"]
 
 

@@ -11,13 +11,18 @@ from typing import Any
 from decofuse.config import Params
 from decofuse.data.registry import DATASETS
 from decofuse.models.registry import METHODS
+from decofuse.reports.differences import training_differences
 from decofuse.tracking.code import digest
 
 Resolved = dict[str, Any]
 
 
 def resolve(params: Params) -> Resolved:
-    """All that decides the results of a run: parameters, declarations of the public datasets in use, code digests."""
+    """All that decides the results of a run.
+
+    These are the parameters, the declarations of the public datasets in use, what the methods see, what differs from
+    the published training in words, and code digests.
+    """
     used = {name: DATASETS[name] for name in {params.train, *params.test} if name in DATASETS}
     return {
         **params.model_dump(mode="json"),
@@ -26,6 +31,7 @@ def resolve(params: Params) -> Resolved:
             dataset: {name: METHODS[name].tasks[params.task(dataset)].model_dump() for name in params.run}
             for dataset in params.test
         },
+        "differences": {name: _differences(params, name) for name in trained(params)},
         "code": {
             "download": digest(["decofuse.data.download"]),
             "dataset": digest(["decofuse.data.prepare"]),
@@ -36,11 +42,12 @@ def resolve(params: Params) -> Resolved:
                 for name in trained(params)
             },
             "generate": {
-                name: digest(["decofuse.fusing.fuse", "decofuse.fusing.network", METHODS[name].module])
+                name: digest(["decofuse.fusing.split", "decofuse.fusing.network", METHODS[name].module])
                 for name in params.run
             },
-            "evaluate": digest(["decofuse.evaluation"]),
-            "table": digest(["decofuse.tables"]),
+            "evaluate": digest(["decofuse.evaluation.split"]),
+            "table": digest(["decofuse.reports.tables"]),
+            "comparison": digest(["decofuse.reports.benchmark"]),
             "grid": digest(["decofuse.grid"]),
         },
     }
@@ -87,6 +94,11 @@ def table(resolved: Resolved) -> Resolved:
     return _pick(resolved, ["code.table"])
 
 
+def comparison(resolved: Resolved) -> Resolved:
+    """Slice of the stage that puts all scores beside published numbers."""
+    return _pick(resolved, ["preset", "seed", "differences", "code.comparison"])
+
+
 def grid(resolved: Resolved) -> Resolved:
     """Slice of the stage that draws the picture grid."""
     return _pick(resolved, ["grid_rows", "code.grid"])
@@ -106,6 +118,13 @@ def archive_owner(resolved: Resolved, archive: str) -> str:
 def trained(params: Params) -> list[str]:
     """The methods of a run that have training phases."""
     return [name for name in params.run if METHODS[name].phases]
+
+
+def _differences(params: Params, name: str) -> Resolved:
+    reads_patches = any(samples.reads == "patches" for samples in METHODS[name].phases.values())
+    patches = params.patches if reads_patches else None
+    reduced, words = training_differences(name, params.method(name), patches, params.train)
+    return {"reduced": reduced, "words": list(words)}
 
 
 def _training_modules(method: str, phase: str) -> list[str]:

@@ -21,6 +21,7 @@ AFTER_FUSION = {
     "Scoring cddfuse on scenes-smoke",
     "Drawing the picture grid of scenes-smoke",
     "Gathering the scores of smoke",
+    "Comparing the scores of smoke with published numbers",
 }
 WEIGHT = "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n"
 
@@ -31,6 +32,7 @@ def test_a_run_makes_every_artifact(project):
     assert set(table) == set(METHODS)
     assert set(table["cddfuse"]) == {"EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM"}
     assert (root / "grid-scenes-smoke.png").is_file()
+    assert {path.name for path in root.glob("benchmark.*")} == {"benchmark.csv", "benchmark.md", "benchmark.html"}
     for name, method in METHODS.items():
         for phase in method.phases:
             made = {path.name for path in (root / "training" / name / phase).iterdir()}
@@ -99,6 +101,18 @@ def test_a_loss_weight_reruns_that_phase_and_what_follows(project):
             "_GAP = ",
             "_GAP = 2 * ",
             {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"},
+        ),
+        (
+            "src/decofuse/reports/page_html.py",
+            "1.6rem",
+            "1.7rem",
+            {"Writing down the parameters of smoke", "Comparing the scores of smoke with published numbers"},
+        ),
+        (
+            "workflow/published.csv",
+            "cddfuse,tno,EN,7.12",
+            "cddfuse,tno,EN,7.13",
+            {"Comparing the scores of smoke with published numbers"},
         ),
         ("workflow/presets/msrs.yaml", "epochs: 40", "epochs: 41", set()),
         ("params.yaml", "preset: demo", "preset: demo  # mine", {"Writing down the parameters of smoke"}),

@@ -55,5 +55,5 @@ rule evaluate:
     message:
         "Scoring {wildcards.method} on {wildcards.dataset}"
     shell:
-        "decofuse evaluate --manifest {input.manifest:q} --index {input.index:q}"
+        "decofuse score --manifest {input.manifest:q} --index {input.index:q}"
         " --settings {params.settings:q} --csv {output.csv:q} --json {output.json:q} 2> {log:q}"

@@ -3,10 +3,12 @@
 REQUIRED INPUTS:
 
     results/{preset}/fused/{dataset}/{method}/{index.csv,metrics.json}   for every method and test dataset
+    workflow/published.csv
 
 OUTPUTS:
 
     results/{preset}/metrics.{csv,json,md}   all scores
+    results/{preset}/benchmark.{csv,md,html} the same beside published numbers, with deviations and ranks
     results/{preset}/grid-{dataset}.png      sources and fused images side by side
 """
 
@@ -30,6 +32,28 @@ rule table:
     shell:
         "decofuse table {input:q} --settings {params.settings:q} --csv {output.csv:q} --json {output.json:q}"
         " --markdown {output.markdown:q} 2> {log:q}"
+
+
+rule comparison:
+    """Put the scores beside published numbers, with what differs, on a page for people."""
+    input:
+        scores=lambda w: RUN.all_scores(w.preset),
+        published="workflow/published.csv",
+    output:
+        csv="results/{preset}/benchmark.csv",
+        markdown="results/{preset}/benchmark.md",
+        html="results/{preset}/benchmark.html",
+    log:
+        "logs/{preset}/comparison.log",
+    benchmark:
+        "logs/benchmarks/{preset}/comparison.tsv"
+    params:
+        settings=lambda w: RUN.settings("comparison"),
+    message:
+        "Comparing the scores of {wildcards.preset} with published numbers"
+    shell:
+        "decofuse comparison {input.scores:q} --published {input.published:q} --settings {params.settings:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} --html {output.html:q} 2> {log:q}"
 
 
 rule grid:

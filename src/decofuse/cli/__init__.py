@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-from decofuse.cli import data, images, tools, training  # noqa: F401 - each registers its commands
+from decofuse.cli import data, evaluation, fusing, tools, training  # noqa: F401 - each registers its commands
 from decofuse.cli.app import app
 from decofuse.errors import UserError
 
@@ -18,6 +18,9 @@ def main() -> None:
     # Waiting threads give up spinning early: no slower alone, and several times faster beside another busy process.
     # OpenMP reads this when torch is loaded, so it stands here.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault(
+        "OPENCV_IO_MAX_IMAGE_PIXELS", "200000000"
+    )  # as decofuse.data.images.MAX_PIXELS; read on import
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
     logging.basicConfig(format="decofuse: %(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decofuse.tracking.run import Tracker
 
 PARAMS = Path("params.yaml")
+SKIPPED = 3  # exit code: the work is done but for some inputs, each named on stderr; a script must not miss that
 
 app = typer.Typer(
     help="Reproducible pipelines for decomposition-based image fusion.",
@@ -122,5 +123,5 @@ def choose_device(name: str, threads: int) -> "torch.device":
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: expected a CUDA device, found none; set device: auto or cpu in params.yaml")
+        raise UserError("device: expected a CUDA device, found none; choose auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

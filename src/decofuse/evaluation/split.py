@@ -1,31 +1,24 @@
-"""Scoring a set of fused images against their sources: a value an image and metric, and their averages."""
+"""Scoring a split of a dataset: the stage of the workflow, from manifest and index to values and averages."""
 
-import contextlib
 import csv
 import io
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from decofuse.data.images import grey_levels, read_image
 from decofuse.data.manifest import Manifest, Pair
 from decofuse.errors import UserError
+from decofuse.evaluation.scoring import Row, averages, in_parallel, metrics_of, read_levels, score_image
+from decofuse.evaluation.settings import EvaluationSettings
 from decofuse.files import write_json, write_text
 from decofuse.fusing.index import FusedImage, FusedIndex
-from decofuse.metrics import Metric, fusion_metrics
+from decofuse.metrics import Metric
 from decofuse.progress import progress
-from decofuse.settings import EvaluationSettings
-
-_DIGITS = 9  # significant digits kept of every value
 
 
-def evaluate(
+def score_split(
     manifest_path: Path,
     index_path: Path,
     split: str,
@@ -45,7 +38,7 @@ def evaluate(
         manifest_path: the dataset; it must have two sources.
         index_path: the fused images; rows of other splits are ignored.
         split: the split to score.
-        settings: conventions of the metrics.
+        settings: metrics and their conventions.
         csv_out: where the values go.
         json_out: where the averages go.
         workers: pairs scored at the same time, one thread each; memory grows with it and not with the split.
@@ -61,34 +54,29 @@ def evaluate(
         )
     if not pairs:
         raise UserError(f"{manifest_path}: expected pairs of split {split}, found none; choose another split")
-    metrics = fusion_metrics(settings.ssim_range)
+    metrics = metrics_of(settings)
     _check_sizes(pairs, manifest.sources[0], metrics)
     images = [index.image(pair.stem) for pair in pairs]
 
-    def score(pair: Pair, image: FusedImage) -> list[float]:
-        return _score(pair, image, manifest.sources, metrics)
+    def values(item: tuple[Pair, FusedImage]) -> Row:
+        pair, image = item
+        paths = [image.luma_path(), *(pair.path(source) for source in manifest.sources)]
+        return score_image(metrics, *(_read(path, pair) for path in paths))
 
-    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        rows = list(progress(pool.map(score, pairs, images), "evaluate", total=len(pairs), unit="image"))
+    scored = in_parallel(values, zip(pairs, images, strict=True), workers)
+    rows = list(progress(scored, "score", total=len(pairs), unit="image"))
     _write_values(csv_out, pairs, list(metrics), rows)
     write_json(json_out, _averages(metrics, rows))
 
 
-def _score(pair: Pair, image: FusedImage, sources: Sequence[str], metrics: Mapping[str, Metric]) -> list[float]:
-    paths = [image.luma_path(), *(pair.path(source) for source in sources)]
-    batches = [_read_grey(path, pair) for path in paths]
-    return [float(f"{metric(*batches).item():.{_DIGITS}g}") for metric in metrics.values()]
-
-
-def _read_grey(path: Path, pair: Pair) -> Tensor:
-    """Rounded luma as a 1×H×W float64 tensor of grey levels [0, 255]."""
-    levels = grey_levels(read_image(path))
-    if levels.shape != (pair.height, pair.width):
+def _read(path: Path, pair: Pair) -> Tensor:
+    levels = read_levels(path)
+    if levels.shape[1:] != (pair.height, pair.width):
         raise UserError(
             f"{path}: expected {pair.height}x{pair.width} pixels as the manifest says of {pair.stem}, "
-            f"found {levels.shape[0]}x{levels.shape[1]}; make the file again"
+            f"found {levels.shape[1]}x{levels.shape[2]}; make the file again"
         )
-    return torch.from_numpy(levels)[None].double()
+    return levels
 
 
 def _check_sizes(pairs: Sequence[Pair], source: str, metrics: Mapping[str, Metric]) -> None:
@@ -97,35 +85,25 @@ def _check_sizes(pairs: Sequence[Pair], source: str, metrics: Mapping[str, Metri
         if min(pair.height, pair.width) < metric.minimum_side:
             raise UserError(
                 f"{pair.files[source].path}: {name} needs at least {metric.minimum_side}x{metric.minimum_side} pixels, "
-                f"found {pair.height}x{pair.width}; leave the pair out of the dataset"
+                f"found {pair.height}x{pair.width}; "
+                f"leave the pair out of the dataset, or {name} out of evaluation.metrics"
             )
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One computing thread a worker: sums then have one order, and workers do not fight for cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _write_values(path: Path, pairs: Sequence[Pair], names: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+def _write_values(path: Path, pairs: Sequence[Pair], names: Sequence[str], rows: Sequence[Row]) -> None:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["stem", *names])
-    table.writerows([pair.stem, *row] for pair, row in zip(pairs, rows, strict=True))
+    table.writerows([pair.stem, *(row[name] for name in names)] for pair, row in zip(pairs, rows, strict=True))
     write_text(path, out.getvalue())
 
 
-def _averages(metrics: Mapping[str, Metric], rows: Sequence[Sequence[float]]) -> dict[str, Any]:
-    finite = {name: [row[i] for row in rows if math.isfinite(row[i])] for i, name in enumerate(metrics)}
+def _averages(metrics: Mapping[str, Metric], rows: Sequence[Row]) -> dict[str, Any]:
+    found = averages(metrics, rows)
     return {
         "images": len(rows),
         "conventions": {name: metric.convention for name, metric in metrics.items()},
-        "mean": {name: float(np.mean(values)) if values else None for name, values in finite.items()},
-        "std": {name: float(np.std(values)) if values else None for name, values in finite.items()},
-        "finite": {name: len(values) for name, values in finite.items()},
+        "mean": {name: average.mean for name, average in found.items()},
+        "std": {name: average.std for name, average in found.items()},
+        "finite": {name: average.finite for name, average in found.items()},
     }
