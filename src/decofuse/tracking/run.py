@@ -75,7 +75,7 @@ class Tracker:
             import mlflow  # costs 1.4 s; only stages that track pay it
 
             mlflow.set_tag(f"sha256.{path.as_posix()}", sha256(path))
-            if path.stat().st_size < 10_000_000 and path.suffix in (".png", ".csv", ".json", ".md", ".yaml"):
+            if path.stat().st_size < 10_000_000 and path.suffix in (".png", ".csv", ".json", ".md", ".html", ".yaml"):
                 mlflow.log_artifact(str(path))
 
         self._try(record)
