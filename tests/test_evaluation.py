@@ -177,10 +177,16 @@ def test_a_fused_image_of_another_size_is_refused_by_name(tmp_path: Path) -> Non
     assert f"{path}: expected 44x48 pixels" in message and "found 44x50" in message
 
 
-def test_images_below_a_metric_s_minimum_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_below_a_metric_s_minimum_have_no_value_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manifest, index = make(tmp_path, height=40)
-    message = refusal(manifest, index, tmp_path / "out")
-    assert f"{tmp_path / 'visible/a.png'}: VIF needs at least 41x41 pixels, found 40x48" in message
+    csv_out, json_out = tmp_path / "out.csv", tmp_path / "out.json"
+    score_split(manifest, index, "test", EvaluationSettings(), csv_out=csv_out, json_out=json_out, workers=1)
+    rows = list(csv.DictReader(csv_out.read_text().splitlines()))
+    assert all(row["VIF"] == "" and float(row["SSIM"]) for row in rows)
+    found = json.loads(json_out.read_text())
+    assert (found["mean"]["VIF"], found["finite"]["VIF"]) == (None, 0)
+    assert found["finite"]["SSIM"] == found["images"] == len(rows)
+    assert f"{manifest}: expected at least 41x41 pixels for VIF, found less; no VIF of: a" in caplog.text
 
 
 def test_an_empty_split_and_a_wrong_number_of_sources_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from decofuse.files import write_json, write_text
 from decofuse.fusing.index import FusedImage, FusedIndex
 from decofuse.metrics import Metric
 from decofuse.progress import progress
+from decofuse.text import listed
+
+logger = logging.getLogger(__name__)
 
 
 def score_split(
@@ -30,7 +34,8 @@ def score_split(
 ) -> None:
     """Score the fused image of every pair of a split by every metric, in float64, as stored in 8 bits.
 
-    The CSV has a row a pair in manifest order: stem and metrics, 9 significant digits. The JSON has the number of
+    The CSV has a row a pair in manifest order: stem and metrics, 9 significant digits; a cell is empty where a pair is
+    too small for the metric, which a warning says. The JSON has the number of
     images, the convention of each metric, and mean and population standard deviation over the **finite** values with
     their number (null where there is none). Both are the same to the byte for any number of workers.
 
@@ -44,7 +49,7 @@ def score_split(
         workers: pairs scored at the same time, one thread each; memory grows with it and not with the split.
 
     Raises:
-        UserError: no two sources, no pairs, a fused image missing or changed, sizes that differ, images too small.
+        UserError: no two sources, no pairs, a fused image missing or changed, or sizes that differ.
     """
     manifest, index = Manifest.read(manifest_path), FusedIndex.read(index_path)
     pairs = manifest.split(split)
@@ -55,7 +60,7 @@ def score_split(
     if not pairs:
         raise UserError(f"{manifest_path}: expected pairs of split {split}, found none; choose another split")
     metrics = metrics_of(settings)
-    _check_sizes(pairs, manifest.sources[0], metrics)
+    _warn_of_small(manifest_path, pairs, metrics)
     images = [index.image(pair.stem) for pair in pairs]
 
     def values(item: tuple[Pair, FusedImage]) -> Row:
@@ -79,14 +84,14 @@ def _read(path: Path, pair: Pair) -> Tensor:
     return levels
 
 
-def _check_sizes(pairs: Sequence[Pair], source: str, metrics: Mapping[str, Metric]) -> None:
-    name, metric = max(metrics.items(), key=lambda item: item[1].minimum_side)
-    for pair in pairs:
-        if min(pair.height, pair.width) < metric.minimum_side:
-            raise UserError(
-                f"{pair.files[source].path}: {name} needs at least {metric.minimum_side}x{metric.minimum_side} pixels, "
-                f"found {pair.height}x{pair.width}; "
-                f"leave the pair out of the dataset, or {name} out of evaluation.metrics"
+def _warn_of_small(manifest_path: Path, pairs: Sequence[Pair], metrics: Mapping[str, Metric]) -> None:
+    for name, metric in metrics.items():
+        side = metric.minimum_side
+        small = [pair.stem for pair in pairs if min(pair.height, pair.width) < side]
+        if small:
+            logger.warning(
+                "%s: expected at least %dx%d pixels for %s, found less; no %s of: %s",
+                *(manifest_path, side, side, name, name, listed(small)),
             )
 
 
@@ -94,7 +99,7 @@ def _write_values(path: Path, pairs: Sequence[Pair], names: Sequence[str], rows:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["stem", *names])
-    table.writerows([pair.stem, *(row[name] for name in names)] for pair, row in zip(pairs, rows, strict=True))
+    table.writerows([pair.stem, *(row.get(name, "") for name in names)] for pair, row in zip(pairs, rows, strict=True))
     write_text(path, out.getvalue())
 
 
