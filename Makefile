@@ -54,6 +54,8 @@ docs: $(ready) ## Make docs and dvc.yaml from the code again (after a new demo r
 bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/patches.py
 	@$(bin)/python benchmarks/restormer.py
+	@$(bin)/python benchmarks/metrics.py
+	@$(bin)/python benchmarks/tiling.py
 
 ui: $(ready) ## Open the tracked runs in a browser
 	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (stop with Ctrl-C)."

@@ -3,6 +3,7 @@
 - docs/params.schema.json: completes params.yaml in editors
 - docs/parameters.md: every parameter, its default and its meaning
 - docs/datasets.md: the public datasets
+- docs/metrics.md: the metrics, their formulas and conventions
 - docs/methods.md: the methods, what they take and give, and what was published of them
 - README.md, between the diagram's markers: the stages, from the workflow's own graph
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 import methods  # noqa: E402 - beside this file
+import metrics_page  # noqa: E402 - beside this file
 import versioning  # noqa: E402 - lies in the workflow's folder
 
 from decofuse import config  # noqa: E402
@@ -43,6 +45,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs/parameters.md": parameters(),
         ROOT / "docs/datasets.md": datasets(),
         ROOT / "docs/methods.md": methods.page(ROOT),
+        ROOT / "docs/metrics.md": metrics_page.page(),
         readme: re.sub(f"{before}.*{after}", lambda _: diagram, readme.read_text(), flags=re.DOTALL),
     }
 

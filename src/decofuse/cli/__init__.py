@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-from decofuse.cli import data, evaluation, fusing, tools, training  # noqa: F401 - each registers its commands
+from decofuse.cli import data, evaluation, export, fusing, tools, training  # noqa: F401 - each registers its commands
 from decofuse.cli.app import app
 from decofuse.errors import UserError
 

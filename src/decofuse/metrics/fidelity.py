@@ -1,27 +1,32 @@
-"""Visual information fidelity: VIF in the pixel domain."""
+"""Visual information fidelity in the pixel domain: VIF, and VIFF of fusion."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from decofuse.metrics._images import grey_batches, window_sums
+from decofuse.metrics._images import Images, products
+from decofuse.metrics._windows import gaussian, strip_sums, window_sums
 
 VIF_MINIMUM_SIDE = 41  # below it the fourth scale has no window
 
-_SIZES = (17, 9, 5, 3)  # window side at scales 1 to 4 [pixels]
-_NOISE = 2.0  # variance of the visual noise, for grey levels 0-255
+_SIZES = (17, 9, 5, 3)  # window side at scales 1 to 4 [pixels]; σ is a fifth of it
 _EPSILON = 1e-10
+_VIF_NOISE = 2.0  # variance of the visual noise, for grey levels 0-255
+_VIFF_NOISE = 0.005 * 255**2
+_VIFF_SCALES = (1, 0, 0.15, 1)
+_VIFF_EPSILON = 1e-7 * math.log(10)
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """The fused image at one scale, with its local mean and variance, shared by both sources."""
+class _Channel(NamedTuple):
+    """Of both sources, at every window, 2×N×h×w each."""
 
-    image: Tensor
-    mean: Tensor
-    variance: Tensor
+    passed: Tensor  # information on the source that the fused image holds [nats]
+    available: Tensor  # information that the source holds [nats]
+    gain: Tensor  # how strongly the source appears in the fused image (≥ 0)
 
 
 def visual_information_fidelity(fused: Tensor, source_a: Tensor, source_b: Tensor) -> Tensor:
@@ -34,7 +39,7 @@ def visual_information_fidelity(fused: Tensor, source_a: Tensor, source_b: Tenso
     Sheikh and Bovik 2006, pixel-domain form, as CDDFuse's evaluator (there "VIFF", which Han 2013 is not).
 
     Args:
-        fused: N×H×W or N×1×H×W, grey levels [0, 255], at least 41×41 pixels.
+        fused: N×H×W or N×1×H×W floating tensor, grey levels [0, 255], at least 41×41 pixels.
         source_a: same shape.
         source_b: same shape.
 
@@ -42,54 +47,84 @@ def visual_information_fidelity(fused: Tensor, source_a: Tensor, source_b: Tenso
         N values.
 
     Raises:
-        ValueError: see `grey_batches`.
+        ValueError: see `Images`; or too small.
     """
-    images = grey_batches(fused, source_a, source_b, minimum_side=VIF_MINIMUM_SIDE)
-    # V does not change with a shift of the grey levels: without the mean, float32 keeps the variances.
-    fused, source_a, source_b = (image - image.mean(dim=(-2, -1), keepdim=True).round() for image in images)
-    scales = _fused_scales(fused)
-    return _fidelity(source_a, scales) + _fidelity(source_b, scales)
+    return of_visual_information_fidelity(Images(fused, source_a, source_b))
 
 
-def _fused_scales(fused: Tensor) -> list[_Scale]:
-    scales = []
+def of_visual_information_fidelity(images: Images) -> Tensor:
+    """`visual_information_fidelity` of images that are checked."""
+    passed, available = torch.stack(list(_over_scales(images, _information))).sum(dim=0)
+    fidelity = torch.where(available > 0, passed / available, torch.ones_like(passed))
+    return images.result(fidelity.sum(dim=0))
+
+
+def fusion_fidelity(fused: Tensor, source_a: Tensor, source_b: Tensor) -> Tensor:
+    """VIFF = (F_1 + 0.15 F_3 + F_4) / 2.15 over scales, F = Σ ln(1 + g²σ_X² / (v + n)) / Σ ln(1 + σ_X² / n).
+
+    At every pixel X is the source with the smaller gain g (source B where they are equal, the one place where the order
+    of the sources matters), as in VIF otherwise;
+    n = 325.125 is the variance of the noise, and 1e-7 ln 10 is added to both logarithms (1e-7 to decimal ones).
+
+    Range [0, ∞), 1 if the fused image equals both sources, higher is better (contrast is rewarded without bound).
+    Han et al. 2013, as MEFB on grey levels.
+
+    Args:
+        fused: N×H×W or N×1×H×W floating tensor, grey levels [0, 255], at least 41×41 pixels.
+        source_a: same shape.
+        source_b: same shape.
+
+    Returns:
+        N values.
+
+    Raises:
+        ValueError: see `Images`; or too small.
+    """
+    return of_fusion_fidelity(Images(fused, source_a, source_b))
+
+
+def of_fusion_fidelity(images: Images) -> Tensor:
+    """`fusion_fidelity` of images that are checked."""
+    total = torch.zeros_like(images.variance[0])
+    for (passed, available), weight in zip(_over_scales(images, _selected_information), _VIFF_SCALES, strict=True):
+        total += weight * passed / available
+    return images.result(total / sum(_VIFF_SCALES))
+
+
+def _over_scales(images: Images, function: Callable[..., Tensor]) -> Iterator[Tensor]:
+    """Σ function(strip of the images, window) at each scale."""
+    images.require(VIF_MINIMUM_SIDE)
+    scaled = images.centred  # a shift of the grey levels changes nothing
     for number, size in enumerate(_SIZES):
-        window = _gaussian(size)
-        fused = window_sums(fused, window, step=2) if number else fused
-        mean = window_sums(fused, window)
-        variance = (window_sums(fused.square(), window) - mean.square()).clamp_(min=0)
-        scales.append(_Scale(fused, mean, variance))
-    return scales
+        window = gaussian(size, size / 5)
+        scaled = window_sums(scaled, window, step=2).contiguous() if number else scaled
+        yield strip_sums(partial(function, window=window), scaled, size)
 
 
-def _fidelity(source: Tensor, scales: list[_Scale]) -> Tensor:
-    passed, available = source.new_zeros(2, len(source))
-    for number, (size, fused) in enumerate(zip(_SIZES, scales, strict=True)):
-        window = _gaussian(size)
-        source = window_sums(source, window, step=2) if number else source
-        mean = window_sums(source, window)
-        variance = (window_sums(source.square(), window) - mean.square()).clamp_(min=0)
-        covariance = window_sums(source * fused.image, window) - mean * fused.mean
-        gain, residual, variance = _channel(variance, fused.variance, covariance)
-        passed += torch.log1p(gain.square() * variance / (residual + _NOISE)).sum(dim=(-2, -1))
-        available += torch.log1p(variance / _NOISE).sum(dim=(-2, -1))
-    return torch.where(available > 0, passed / available, torch.ones_like(passed))
+def _information(strip: Tensor, window: list[float]) -> Tensor:
+    """What the fused image holds of each source, and what the source holds, over all windows: 2×2×N nats."""
+    return torch.stack([values.sum(dim=(-2, -1)) for values in _channel(strip, window, _VIF_NOISE)[:2]])
 
 
-def _channel(source: Tensor, fused: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gain, residual and source variance per pixel; the order of the special cases is part of the definition."""
-    gain = covariance / (source + _EPSILON)
-    residual = fused - gain * covariance
-    flat_source, flat_fused = source < _EPSILON, fused < _EPSILON
-    gain = gain.masked_fill_(flat_source | flat_fused, 0)
-    residual = torch.where(flat_source, fused, residual).masked_fill_(flat_fused, 0)
-    negative = gain < 0
-    residual = torch.where(negative, fused, residual).clamp_(min=_EPSILON)
-    return gain.masked_fill_(negative, 0), residual, source.masked_fill(flat_source, 0)
+def _selected_information(strip: Tensor, window: list[float]) -> Tensor:
+    """The same of the source with the smaller gain at each window, and 1e-7 of a decimal logarithm each: 2×N nats."""
+    passed, available, gain = _channel(strip, window, _VIFF_NOISE)
+    gain = gain * available.sign()
+    first = gain[0] < gain[1]
+    maps = (torch.where(first, values[0], values[1]) + _VIFF_EPSILON for values in (passed, available))
+    return torch.stack([values.sum(dim=(-2, -1)) for values in maps])
 
 
-def _gaussian(size: int) -> list[float]:
-    sigma, centre = size / 5, size // 2
-    weights = [math.exp(-((i - centre) ** 2) / (2 * sigma**2)) for i in range(size)]
-    total = sum(weights)
-    return [weight / total for weight in weights]
+def _channel(strip: Tensor, window: list[float], noise: float) -> _Channel:
+    """There is no gain where the fused variance is 0 (below 1e-10) or the covariance is negative.
+
+    Where the source's is, the gain does not matter: nothing is available.
+    """
+    means, seconds = window_sums(strip, window), window_sums(products(strip), window)
+    variances = torch.threshold_(torch.addcmul(seconds[:3], means, means, value=-1), _EPSILON, 0.0)
+    covariance = torch.addcmul(seconds[3:], means[1:], means[:1], value=-1)
+    fused, source = variances[:1], variances[1:]
+    gain = covariance.clamp(min=0).mul_(fused.sign()).div_(source + _EPSILON)
+    residual = torch.addcmul(fused + noise, gain, covariance, value=-1).clamp_(min=noise + _EPSILON)
+    passed = torch.addcmul(residual, gain.square(), source).div_(residual).log_()
+    return _Channel(passed, (source / noise).add_(1).log_(), gain)

@@ -78,6 +78,7 @@ METHOD = Method(
     licence="none stated",
     sizes="at least 17 x 17",
     whole="split attention by global means",
+    onnx=("height", "width"),  # the two views go through the encoder as one batch, which is cut in half
     quirks=(
         "trained on single images, of pairs the visible one; published on 50,000 of COCO",
         "no normalisation layer, so that training starts far from images and channels can stay black (`network.start`)",

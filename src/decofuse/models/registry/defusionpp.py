@@ -182,6 +182,7 @@ METHOD = Method(
     licence="MIT; two of its files carry the CC BY-NC header of MAE",
     sizes="any; trained on squares of one size",
     whole="attention between all patches of the image (`network.tiles` bounds it to windows)",
+    onnx=(),  # a table of positions, or a number of windows, is worked out for the size
     quirks=(
         "the network is published in deleted files only; its loaders, training scripts, test class and weights are not",
         "trained on single images and on pairs, of which the visible image serves as single one",

@@ -33,4 +33,5 @@ LAPLACIAN = Method(
     settings=ReferenceSettings,
     sizes="at least 8 x 8",
     reach=60,
+    onnx=(),  # the number of levels depends on the size
 )
