@@ -286,7 +286,7 @@ def test_if_nothing_can_be_scored_the_reasons_are_told_first(root, caplog):
         (["--metrics", "EN,SSMI"], "--metrics, --convention: expected a metric of EN, "),
         (["--convention", "SSIM=kornia"], "--metrics, --convention: expected a convention of SSIM of "),
         (["--convention", "paper"], "--metrics, --convention: "),
-        (["--source-a", "visible"], "evaluate: expected --visible and --infrared, or --source-a and --source-b"),
+        (["--source-a", "visible"], "expected --visible and --infrared, or --source-a and --source-b"),
         (["--fused", "x/../good"], "--fused: expected different names, found good twice; give them as NAME=FOLDER"),
     ],
 )

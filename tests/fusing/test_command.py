@@ -166,24 +166,26 @@ def test_mistakes_are_refused_in_one_line_and_leave_nothing(fuse, folders, monke
 
 
 def test_weights_on_real_images_in_tiles_within_a_limit(fuse, mirror, tmp_path):
-    """The archive's own pair, whole and within so little memory that it has to be cut."""
+    """A pair, doubled, whole and within so little memory that it has to be cut."""
     archive = mirror / "github.com/hanna-xu/RoadScene/archive/refs/heads/master.zip"
     with zipfile.ZipFile(archive) as names:
         for role, folder in (("visible", "crop_LR_visible"), ("infrared", "cropinfrared")):
             (tmp_path / f"{role}.jpg").write_bytes(names.read(f"RoadScene-master/{folder}/FLIR_08094.jpg"))
+            image = read_image(tmp_path / f"{role}.jpg")
+            write_image(tmp_path / f"{role}.png", image.repeat(2, axis=0).repeat(2, axis=1))
     torch.manual_seed(0)
     size = {"channels": 8, "heads": 2, "blocks": 1}
     save_weights(
         tmp_path / "weights.safetensors", CDDFuse(**size).state_dict(), Provenance("cddfuse", "fusion", size, {})
     )
-    sources = ("--visible", tmp_path / "visible.jpg", "--infrared", tmp_path / "infrared.jpg")
+    sources = ("--visible", tmp_path / "visible.png", "--infrared", tmp_path / "infrared.png")
     assert fuse("--weights", tmp_path, *sources, "--out", tmp_path / "whole.png") == 0
     assert fuse("--weights", tmp_path, *sources, "--out", tmp_path / "x.png", "--max-memory", "1kB") == 1
     enough, unit = fuse.error.split("at least ")[1].split(" for ")[0].split()
     limit = float(enough) * {"MiB": 1, "GiB": 1024}[unit] * 1.02 + 60
     assert fuse("--weights", tmp_path, *sources, "--out", tmp_path / "tiled.png", "--max-memory", f"{limit}MiB") == 0
     whole, tiled = (read_image(tmp_path / f"{name}.png").astype(int) for name in ("whole", "tiled"))
-    assert whole.shape == tiled.shape == read_image(tmp_path / "visible.jpg").shape
+    assert whole.shape == tiled.shape == read_image(tmp_path / "visible.png").shape
     assert 0 < np.abs(whole - tiled).mean() < 8  # an approximation: its attention sees a tile
 
 

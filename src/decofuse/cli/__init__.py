@@ -7,6 +7,7 @@ the library, which knows nothing of it.
 import logging
 import os
 import sys
+import warnings
 
 from decofuse.cli import data, evaluation, export, fusing, tools, training  # noqa: F401 - each registers its commands
 from decofuse.cli.app import app
@@ -21,6 +22,7 @@ def main() -> None:
     os.environ.setdefault(
         "OPENCV_IO_MAX_IMAGE_PIXELS", "200000000"
     )  # as decofuse.data.images.MAX_PIXELS; read on import
+    warnings.filterwarnings("ignore", module="PIL")  # what it remarks on a broken file is told in one line
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
     logging.basicConfig(format="decofuse: %(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PARAMS = Path("params.yaml")
 SKIPPED = 3  # exit code: the work is done but for some inputs, each named on stderr; a script must not miss that
+
+Source = TypeVar("Source", str, Path)
 
 app = typer.Typer(
     help="Reproducible pipelines for decomposition-based image fusion.",
@@ -109,6 +111,32 @@ def tracked(
 
     with Tracker(name, params, inputs, resume) as tracker:
         yield tracker
+
+
+def sources_of(
+    visible: Source | None, infrared: Source | None, source_a: Source | None, source_b: Source | None
+) -> tuple[Source, Source]:
+    """The two sources, under whichever names they were given.
+
+    Raises:
+        UserError: not one of the two pairs of options.
+    """
+    if visible is not None and infrared is not None and source_a is None and source_b is None:
+        return visible, infrared
+    if source_a is not None and source_b is not None and visible is None and infrared is None:
+        return source_a, source_b
+    raise UserError("expected --visible and --infrared, or --source-a and --source-b; give one of these pairs")
+
+
+def task_of(task: str, visible: object) -> str:
+    """The task: as given, or infrared-visible if there is a visible source.
+
+    Raises:
+        UserError: it is needed and not given.
+    """
+    if not task and visible is None:
+        raise UserError("expected --task beside --source-a and --source-b (medical, multi-exposure, multi-focus)")
+    return task or "infrared-visible"
 
 
 def choose_device(name: str, threads: int) -> "torch.device":

@@ -1,7 +1,6 @@
 """Subcommands that score fused images and put the scores side by side."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from json import dumps, loads
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decofuse import stages
-from decofuse.cli.app import SKIPPED, Manifest, Settings, Threads, app, settings_of, tracked
+from decofuse.cli.app import SKIPPED, Manifest, Settings, Threads, app, settings_of, sources_of, tracked
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
@@ -70,13 +69,12 @@ def evaluate(
 
     Exit code 3: done, but for images that a warning names.
     """
-    sources = _sources(visible, infrared, source_a, source_b)
+    sources = sources_of(visible, infrared, source_a, source_b)
     methods = _named(fused)
     settings = _evaluation(metrics, convention or [])
     from decofuse.evaluation.folders import evaluate_folders
     from decofuse.reports import folders as forms
 
-    warnings.filterwarnings("ignore", module="PIL")  # what it remarks on a broken file is told in one line
     outputs = out or []
     _check_outputs(outputs, list(forms.FORMS))
     found = evaluate_folders(*sources, methods, settings, workers=workers or _cores())
@@ -91,16 +89,6 @@ def evaluate(
 def _cores() -> int:
     """Cores that this process may use; a cluster lends fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _sources(
-    visible: Path | None, infrared: Path | None, source_a: Path | None, source_b: Path | None
-) -> tuple[Path, Path]:
-    if visible and infrared and not (source_a or source_b):
-        return visible, infrared
-    if source_a and source_b and not (visible or infrared):
-        return source_a, source_b
-    raise UserError("evaluate: expected --visible and --infrared, or --source-a and --source-b, found other options")
 
 
 def _named(fused: Sequence[str]) -> dict[str, Path]:

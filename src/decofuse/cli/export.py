@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decofuse.cli.app import Threads, app, choose_device
+from decofuse.cli.app import Threads, app, choose_device, sources_of, task_of
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
@@ -32,7 +32,7 @@ def export(
 
     Takes up to some minutes. docs/onnx.md says what the file holds and which sizes it takes.
     """
-    paths, served = _sources(visible, infrared, source_a, source_b, task)
+    paths, served = sources_of(visible, infrared, source_a, source_b), task_of(task, visible)
     _check_target(out)
     device = choose_device("cpu", threads)
     sources = _read(*paths)
@@ -58,23 +58,6 @@ def export(
     difference = export_onnx(fuser, sources, entry.onnx, about, out)
     size = "any size" if "height" in entry.onnx else f"{width}x{height} pixels (width x height)"
     print(f"{out}: {name}, {size}, at most {difference:.1e} from PyTorch on {paths[0].name} and {paths[1].name}")
-
-
-def _sources(
-    visible: Path | None, infrared: Path | None, source_a: Path | None, source_b: Path | None, task: str
-) -> tuple[tuple[Path, Path], str]:
-    """The two files and the task."""
-    if visible is not None and infrared is not None and source_a is None and source_b is None:
-        return (visible, infrared), task or "infrared-visible"
-    if source_a is None or source_b is None or visible is not None or infrared is not None:
-        raise UserError(
-            "export: expected --visible and --infrared, or --source-a and --source-b; give one of these pairs"
-        )
-    if not task:
-        raise UserError(
-            "export: expected --task beside --source-a and --source-b (medical, multi-exposure, multi-focus)"
-        )
-    return (source_a, source_b), task
 
 
 def _check_target(out: Path) -> None:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decofuse import stages
-from decofuse.cli.app import SKIPPED, Manifest, Settings, Threads, app, choose_device, settings_of, tracked
+from decofuse.cli.app import (
+    SKIPPED,
+    Manifest,
+    Settings,
+    Threads,
+    app,
+    choose_device,
+    settings_of,
+    sources_of,
+    task_of,
+    tracked,
+)
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
@@ -81,7 +92,8 @@ def fuse(
 
     Folders and patterns are paired by name. Exit status 3: done, but some inputs were skipped, each named in a line.
     """
-    first, second, served = _sources(visible, infrared, source_a, source_b, task)
+    first, second = sources_of(visible, infrared, source_a, source_b)
+    served = task_of(task, visible)
     limit = _size(max_memory) if max_memory else None
     moving = _are_videos(first, second)
     pairs, skipped = _pairs(first, second)
@@ -109,21 +121,6 @@ def fuse(
     _LOG.info("fused %d of %d, in %s", len(pairs) - len(failed), len(pairs), out)
     if skipped or failed:
         raise typer.Exit(SKIPPED)
-
-
-def _sources(
-    visible: str | None, infrared: str | None, source_a: str | None, source_b: str | None, task: str
-) -> tuple[str, str, str]:
-    """The two sources and the task."""
-    if visible is not None and infrared is not None and source_a is None and source_b is None:
-        return visible, infrared, task or "infrared-visible"
-    if source_a is None or source_b is None or visible is not None or infrared is not None:
-        raise UserError(
-            "fuse: expected --visible and --infrared, or --source-a and --source-b; give one of these pairs"
-        )
-    if not task:
-        raise UserError("fuse: expected --task beside --source-a and --source-b (medical, multi-exposure, multi-focus)")
-    return source_a, source_b, task
 
 
 def _size(text: str) -> int:

@@ -7,12 +7,12 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
 import onnx_ir
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxscript import opset18
@@ -26,7 +26,7 @@ from decofuse.fusing.fuse import Sources
 from decofuse.fusing.image_fuser import ImageFuser
 from decofuse.fusing.views import view
 from decofuse.models.method import Fuser
-from decofuse.settings import Colour, FuseSettings, Views
+from decofuse.settings import Colour
 
 Axis = Literal["batch", "height", "width"]
 AXES: tuple[Axis, ...] = ("batch", "height", "width")
@@ -90,9 +90,10 @@ def export_onnx(
             model differs from PyTorch by more than TOLERANCE, or the file cannot be written.
     """
     checks = _checks(fuser, sources, axes)
-    height, width = checks[0][0].shape[2:]
     model = _converted(fuser.network, _example(checks[0], fuser.network.smallest, axes), axes)
-    content = _finished(model, fuser, axes, {**about, **_sizes(fuser.network.smallest, axes, (height, width))}, out)
+    named = _named(axes, sources[0].shape[:2])
+    _fits(model, out)
+    content = _finished(model, fuser, named, about)
     difference = max(_difference(content, fuser.network, check, out) for check in checks)
     if not difference <= TOLERANCE:
         raise UserError(
@@ -175,9 +176,7 @@ def _converted(network: Fuser, example: tuple[Tensor, Tensor], axes: Sequence[Ax
             f"{type(network).__name__}: expected a network that torch.onnx can export, found: {_reason(error)}; "
             "use the versions of requirements.lock"
         ) from error
-    assert program is not None  # noqa: S101 - None is of the old exporter alone
-    model: onnx_ir.Model = program.model
-    return model
+    return cast(torch.onnx.ONNXProgram, program).model
 
 
 @contextlib.contextmanager
@@ -198,59 +197,57 @@ def _silence() -> Iterator[None]:
         logging.disable(level)
 
 
-def _finished(
-    model: onnx_ir.Model, fuser: ImageFuser, axes: Sequence[Axis], about: Mapping[str, str], out: Path
-) -> bytes:
-    """The file's content, checked by `onnx.checker`."""
+def _fits(model: onnx_ir.Model, out: Path) -> None:
     total = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     if total > LIMIT:
-        raise UserError(f"{out}: expected tensors of at most {LIMIT / 2**30:.2f} GiB, found {total / 2**30:.2f} GiB")
-    fused = model.graph.outputs[0]
-    fixed = fuser.views.fused == "rgb"
-    named = [axis if axis in axes else size for axis, size in zip(AXES, _fixed(model), strict=True)]
-    fused.shape = onnx_ir.Shape([named[0], 3 if fixed else 1, *named[1:]])
-    ClearMetadataAndDocStringPass()(model)  # paths and lines of the code that was traced
+        raise UserError(
+            f"{out}: expected tensors of at most {LIMIT / 2**30:.2f} GiB, which one ONNX file holds, found "
+            f"{total / 2**30:.2f} GiB; use a smaller network"
+        )
+
+
+def _named(axes: Sequence[Axis], size: tuple[int, ...]) -> dict[str, str | int]:
+    """Each axis with its size, an open one with its name."""
+    fixed = dict(zip(AXES, (1, *size), strict=True))
+    return {axis: axis if axis in axes else fixed[axis] for axis in AXES}
+
+
+def _finished(
+    model: onnx_ir.Model, fuser: ImageFuser, named: Mapping[str, str | int], about: Mapping[str, str]
+) -> bytes:
+    """The file's content, checked by `onnx.checker`; without paths and lines of the code that was traced."""
+    channels = 3 if fuser.views.fused == "rgb" else 1
+    model.graph.outputs[0].shape = onnx_ir.Shape([named["batch"], channels, named["height"], named["width"]])
+    ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "decofuse", __version__
     model.metadata_props.clear()
-    model.metadata_props.update(
-        {f"decofuse.{key}": value for key, value in {**about, **_described(fuser.views, fuser.settings)}.items()}
-    )
+    described = {**about, **_described(fuser, named)}
+    model.metadata_props.update({f"decofuse.{key}": value for key, value in sorted(described.items())})
     proto = onnx_ir.to_proto(model)
-    for value in proto.graph.value_info:
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         del value.metadata_props[:]
     onnx.checker.check_model(proto, full_check=True)
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
 
-def _fixed(model: onnx_ir.Model) -> list[Any]:
-    """Batch, height and width of the first input; an open one is no number."""
-    shape = model.graph.inputs[0].shape
-    assert shape is not None  # noqa: S101 - the exporter gives every input one
-    return [shape[place] for place in (0, 2, 3)]
-
-
-def _sizes(smallest: int, axes: Sequence[Axis], size: tuple[int, int]) -> dict[str, str]:
-    height, width = size
-    anything = f"any from {smallest} x {smallest} pixels on"
-    return {
-        "size": anything if "height" in axes else f"{height} x {width} pixels (height x width)",
-        "batch": "any" if "batch" in axes else "1",
-    }
-
-
-def _described(views: Views, settings: FuseSettings) -> dict[str, str]:
-    """How inputs are made and what becomes of the output, in words."""
+def _described(fuser: ImageFuser, named: Mapping[str, str | int]) -> dict[str, str]:
+    """How inputs are made, which sizes they may have and what becomes of the output, in words."""
+    views, settings = fuser.views, fuser.settings
     steps = ["x = (x - min) / (max - min) over each image"] if settings.stretch else []
     steps.append(f"8-bit levels: {_ROUNDED[settings.rounding]} (16 bits: 65535 for 255)")
     if views.fused == "luma":
         steps.append(f"colour: {_COLOURED[settings.chroma]}")
+    anything, (height, width) = f"any from {fuser.network.smallest} on", (named["height"], named["width"])
     return {
         "version": __version__,
         "source_a": _SEEN[views.source_a],
         "source_b": _SEEN[views.source_b],
-        "fused": f"N x {3 if views.fused == 'rgb' else 1} x H x W: {views.fused} in [0, 1], called x below",
+        "fused": f"N x {3 if views.fused == 'rgb' else 1} x H x W: {views.fused} in [0, 1], called x in what follows",
         "afterwards": "; ".join(steps),
+        "height": anything if height == "height" else str(height),
+        "width": anything if width == "width" else str(width),
+        "batch": "any" if named["batch"] == "batch" else "1",
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from decofuse.data.images import UInt8, grey_levels, luma
 from decofuse.data.patches import corners, is_low_contrast_luma
 from decofuse.fusing.postprocess import quantise, stretch, to_ycbcr
-from decofuse.metrics import fusion_metrics
+from decofuse.metrics import USUAL, fusion_metrics, score
 from decofuse.models.method import Upstream
 from decofuse.parity.golden import Array, Golden
 from decofuse.parity.tolerance import Rule, absolute, pixels, relative
@@ -133,11 +133,5 @@ def pipeline(golden: Golden) -> dict[str, Array]:
 
 def _metrics(fused: UInt8, infrared: UInt8, visible: UInt8) -> Array:
     """The scores that CDDFuse's and FSIDFusion's evaluators print: those of the tables, then AG, CC and PSNR."""
-    f, a, b = (torch.from_numpy(image).double() for image in (fused, infrared, visible))
-    tables = [metric(f[None], a[None], b[None]).item() for metric in fusion_metrics("cddfuse").values()]
-    vertical, horizontal = torch.gradient(f)
-    average_gradient = ((vertical.square() + horizontal.square()) / 2).sqrt().mean().item()
-    correlation = torch.stack([torch.corrcoef(torch.stack((source.ravel(), f.ravel())))[0, 1] for source in (a, b)])
-    error = ((a - f).square().mean() + (b - f).square().mean()) / 2
-    peak_ratio = 10 * torch.log10(f.max().square() / error).item()
-    return np.array([*tables, average_gradient, correlation.mean().item(), peak_ratio])
+    images = [torch.from_numpy(image)[None].double() for image in (fused, infrared, visible)]
+    return np.array([value.item() for value in score(fusion_metrics([*USUAL, "AG", "CC", "PSNR"]), *images).values()])

@@ -3,17 +3,16 @@
 import torch
 from torch import Tensor
 
-from decofuse.losses.ssim import ssim_map
 from decofuse.metrics import (
     correlations_of_differences,
     entropy,
     mutual_information,
     qabf,
     spatial_frequency,
+    ssim,
+    standard_deviation,
     visual_information_fidelity,
 )
-
-SSIM_RADIUS = 3
 
 
 def evaluation(fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
@@ -29,12 +28,12 @@ def evaluation(fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
     """
     columns = (
         entropy(fused),
-        fused.std(dim=(1, 2, 3)),
+        standard_deviation(fused, "ssdfusion"),
         spatial_frequency(fused),
         mutual_information(fused, infrared, visible),
         correlations_of_differences(fused, infrared, visible),
         visual_information_fidelity(fused, infrared, visible),
         qabf(fused, infrared, visible),
-        sum(ssim_map(fused, source, radius=SSIM_RADIUS).mean(dim=(1, 2, 3)) for source in (infrared, visible)),
+        ssim(fused, infrared, visible, "ssdfusion"),
     )
-    return torch.stack([torch.as_tensor(column) for column in columns], dim=1)
+    return torch.stack(columns, dim=1)
