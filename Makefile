@@ -8,11 +8,11 @@ bin := .venv/bin
 ready := .venv/.ready
 checked := src workflow tests benchmarks docs
 
-.PHONY: help setup reproduce test check format docs bench lock ui clean
+.PHONY: help setup reproduce test test-slow check format docs bench lock ui clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup: $(ready) ## Make .venv from the locked versions
 
@@ -33,7 +33,10 @@ reproduce: $(ready) ## Run a preset from data to results: make reproduce PRESET=
 
 test: $(ready) check ## Run the checks and the tests
 	@echo "Running the tests."
-	@$(bin)/pytest
+	@$(bin)/pytest -m "not slow"
+
+test-slow: $(ready) ## Run the tests that take long
+	@$(bin)/pytest -m slow
 
 check: $(ready) ## Run the linters and the type checker
 	@echo "Checking format, style and types."
