@@ -20,7 +20,7 @@ SUFFIX = ".onnx"
 def export(
     out: Annotated[Path, typer.Option(help="File to write, NAME.onnx.", show_default=False)],
     weights: Annotated[Path | None, typer.Option(help="Folder of trained or imported weights.")] = None,
-    method: Annotated[str | None, typer.Option(help="A method without training instead: average, laplacian.")] = None,
+    method: Annotated[str | None, typer.Option(help="A method without training instead: average.")] = None,
     visible: Annotated[Path | None, typer.Option(help="Visible image to compare on.")] = None,
     infrared: Annotated[Path | None, typer.Option(help="Infrared image to compare on.")] = None,
     source_a: Annotated[Path | None, typer.Option(help="Other tasks: the first source.")] = None,
@@ -39,24 +39,28 @@ def export(
     from decofuse import api
 
     fuser = api.load(weights, method=method, task=served, device=device)
-    height, width = sources[0].shape[:2]
-    if min(height, width) < fuser.network.smallest:
-        raise UserError(
-            f"{paths[0]}: expected sides of at least {fuser.network.smallest} pixels, found {width}x{height}; "
-            "give a larger pair"
-        )
     from decofuse.files import sha256
     from decofuse.fusing.network import method_of
     from decofuse.fusing.onnx_export import export_onnx
     from decofuse.training.checkpoint import WEIGHTS
 
     name = method_of(weights) if weights else str(method)
-    entry = METHODS[name]
+    axes = METHODS[name].onnx
+    if axes is None:
+        raise UserError(
+            f"{name}: expected a method of which other runtimes give the same, found one that jumps at ties"
+        )
+    height, width = sources[0].shape[:2]
+    if min(height, width) < fuser.network.smallest:
+        raise UserError(
+            f"{paths[0]}: expected sides of at least {fuser.network.smallest} pixels, found {width}x{height}; "
+            "give a larger pair"
+        )
     about = {"method": name, "task": served}
     if weights:
-        about |= {"phase": str(entry.last_phase), "weights_sha256": sha256(weights / WEIGHTS)}
-    difference = export_onnx(fuser, sources, entry.onnx, about, out)
-    size = "any size" if "height" in entry.onnx else f"{width}x{height} pixels (width x height)"
+        about |= {"phase": str(METHODS[name].last_phase), "weights_sha256": sha256(weights / WEIGHTS)}
+    difference = export_onnx(fuser, sources, axes, about, out)
+    size = "any size" if "height" in axes else f"{width}x{height} pixels (width x height)"
     print(f"{out}: {name}, {size}, at most {difference:.1e} from PyTorch on {paths[0].name} and {paths[1].name}")
 
 

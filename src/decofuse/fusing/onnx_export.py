@@ -32,7 +32,7 @@ Axis = Literal["batch", "height", "width"]
 AXES: tuple[Axis, ...] = ("batch", "height", "width")
 
 OPSET = 18  # the first one with antialiased resizing
-TOLERANCE = 1e-4  # largest difference to PyTorch that is accepted, of values in [0, 1]: a fortieth of an 8-bit level
+TOLERANCE = 1 / 2550  # largest difference to PyTorch that is accepted, of values in [0, 1]: a tenth of an 8-bit level
 LIMIT = 2**31 - 2**24  # of the tensors [bytes]: a protobuf message has less than 2 GiB, and the graph comes on top
 INPUTS = ("source_a", "source_b")
 
@@ -97,7 +97,7 @@ def export_onnx(
     difference = max(_difference(content, fuser.network, check, out) for check in checks)
     if not difference <= TOLERANCE:
         raise UserError(
-            f"{out}: not written, as expected at most {TOLERANCE:g} between ONNX Runtime and PyTorch, found "
+            f"{out}: not written, as expected at most {TOLERANCE:.1g} between ONNX Runtime and PyTorch, found "
             f"{difference:.2g} (of values in [0, 1]); the method cannot be exported with these versions of the two"
         )
     try:
@@ -116,10 +116,10 @@ def _checks(fuser: ImageFuser, sources: Sources, axes: Sequence[Axis]) -> list[t
     if not axes:
         return [(first, second)]
     smallest = fuser.network.smallest
-    rows, columns = (max(smallest, side * 2 // 3 | 1) for side in (height, width))
+    rows, columns = (max(smallest, min(side * 2 // 3 | 1, side - 1)) for side in (height, width))
     if rows >= height or columns >= width:
         raise UserError(
-            f"expected sides above {max(smallest, 2)} pixels, so that a smaller size can be compared too, found "
+            f"expected sides above {smallest} pixels, so that a smaller size can be compared too, found "
             f"{width}x{height}; give a larger pair"
         )
     parts = [image[..., :rows, :columns] for image in (first, second)]

@@ -63,7 +63,8 @@ class Method:
         whole: operators that see the whole image, so that fusing in tiles is an approximation, in words.
         quirks: what the published code does and a reader would not expect, kept by default; an option in brackets
             switches it off.
-        onnx: axes that stay open in an ONNX model of it; the others are those of the pair that it is exported with.
+        onnx: axes that stay open in an ONNX model of it, the others being those of the pair that it is exported with;
+            None if no other runtime gives the same.
     """
 
     title: str
@@ -79,7 +80,7 @@ class Method:
     reach: int | None = None
     whole: str = ""
     quirks: tuple[str, ...] = ()
-    onnx: tuple[Literal["batch", "height", "width"], ...] = ("batch", "height", "width")
+    onnx: tuple[Literal["batch", "height", "width"], ...] | None = ("batch", "height", "width")
 
     @property
     def last_phase(self) -> str | None:
