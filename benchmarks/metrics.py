@@ -36,7 +36,7 @@ ROUNDS = 6  # over the pairs, of the faster side
 WORKERS = 2
 MEMORY_PAIRS = (40, 160)
 BATCH = 16  # on a GPU
-TOLERANCE = 1e-6
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
 Triple = tuple[UInt8, UInt8, UInt8]  # fused, source A, source B
 
@@ -53,7 +53,8 @@ def main() -> None:
         print(peak(triples, chosen.peak, device))
         return
     print(f"pairs: {'RoadScene' if archive.is_file() else 'synthetic'}, {HEIGHT}x{WIDTH}")
-    compare(triples, device)
+    for precision in TOLERANCES:
+        compare(triples, device, precision)
     for count in MEMORY_PAIRS:
         command = [sys.executable, __file__, "--mirror", chosen.mirror, "--device", chosen.device, "--peak", str(count)]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -93,15 +94,15 @@ def average(a: UInt8, b: UInt8) -> UInt8:
     return np.asarray((a.astype(np.uint16) + b + 1) // 2, np.uint8)
 
 
-def compare(triples: Sequence[Triple], device: torch.device) -> None:
+def compare(triples: Sequence[Triple], device: torch.device, precision: torch.dtype) -> None:
     """Print the time a pair takes on both sides, best of several turns, and how far apart their values are."""
-    usual, ours = usual_side(triples), scores(triples, device)
+    usual, ours = usual_side(triples), scores(triples, device, precision)
     clocks = {"time": time.perf_counter, "CPU time": time.process_time}
     best = {(side, clock): float("inf") for side in ("usual", "ours") for clock in clocks}
     for _ in range(REPEATS):
         for side, pairs in (("usual", triples), ("ours", [*triples] * ROUNDS)):
             started = {clock: read() for clock, read in clocks.items()}
-            usual_side(pairs) if side == "usual" else scores(pairs, device)
+            usual_side(pairs) if side == "usual" else scores(pairs, device, precision)
             for clock, read in clocks.items():
                 best[side, clock] = min(best[side, clock], (read() - started[clock]) / len(pairs))
     apart = max(
@@ -109,26 +110,27 @@ def compare(triples: Sequence[Triple], device: torch.device) -> None:
         for mine, theirs in zip(ours, usual, strict=True)
         for name, value in theirs.items()
     )
-    if not apart < TOLERANCE:
+    if not apart < TOLERANCES[precision]:
         sys.exit(f"expected equal values, found {apart:.1e} apart")
     for clock in clocks:
         theirs, mine = best["usual", clock], best["ours", clock]
-        print(f"{clock} a pair: usual {theirs * 1e3:.0f} ms, ours {mine * 1e3:.1f} ms, {theirs / mine:.1f} times less")
-    print(f"values at most {apart:.0e} apart")
+        line = f"usual {theirs * 1e3:.0f} ms, ours {mine * 1e3:.1f} ms, {theirs / mine:.1f} times less"
+        print(f"{precision}: {clock} a pair: {line}")
+    print(f"{precision}: values at most {apart:.0e} apart")
 
 
 def usual_side(triples: Sequence[Triple]) -> list[dict[str, float]]:
     return [usual_scores(*(image.astype(np.float64) for image in triple)) for triple in triples]
 
 
-def scores(triples: Sequence[Triple], device: torch.device) -> list[dict[str, float]]:
+def scores(triples: Sequence[Triple], device: torch.device, precision: torch.dtype) -> list[dict[str, float]]:
     """Values of every triple by metric."""
     metrics = fusion_metrics()
     size = 1 if device.type == "cpu" else BATCH
     batches = [triples[start : start + size] for start in range(0, len(triples), size)]
 
     def run(batch: Sequence[Triple]) -> list[dict[str, float]]:
-        images = [torch.from_numpy(np.stack(its)).to(device).double() for its in zip(*batch, strict=True)]
+        images = [torch.from_numpy(np.stack(its)).to(device, precision) for its in zip(*batch, strict=True)]
         values = {name: its.tolist() for name, its in score(metrics, *images).items()}
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 

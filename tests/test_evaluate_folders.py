@@ -325,16 +325,16 @@ def test_sources_are_read_once_and_few_images_are_held_at_a_time(root, monkeypat
     read, lock, under_way, most = [], threading.Lock(), [0], [0]
     original, score = folders._read, folders._score
 
-    def counting(path):
+    def counting(path, precision):
         read.append(path)
-        return original(path)
+        return original(path, precision)
 
-    def watching(scene, metrics):
+    def watching(scene, metrics, precision):
         with lock:
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
         try:
-            return score(scene, metrics)
+            return score(scene, metrics, precision)
         finally:
             with lock:
                 under_way[0] -= 1

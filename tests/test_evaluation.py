@@ -236,3 +236,16 @@ def test_a_missing_index_and_a_stem_twice_are_refused(tmp_path: Path) -> None:
     index.write_text(index.read_text() + index.read_text().splitlines()[1] + "\n")
     with pytest.raises(UserError, match="every stem once, found b twice"):
         FusedIndex.read(index)
+
+
+def test_float32_is_close_and_float64_the_default(tmp_path: Path) -> None:
+    manifest, index = make(tmp_path)
+    found = {}
+    for precision in ("float64", "float32"):
+        settings = EvaluationSettings(precision=precision)
+        out = {"csv_out": tmp_path / "out.csv", "json_out": tmp_path / f"{precision}.json"}
+        score_split(manifest, index, "test", settings, **out, workers=1)
+        found[precision] = json.loads(out["json_out"].read_text())["mean"]
+    assert found["float32"] != found["float64"]
+    assert found["float32"] == pytest.approx(found["float64"], rel=1e-4)
+    assert EvaluationSettings().precision == "float64"

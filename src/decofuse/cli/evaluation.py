@@ -63,6 +63,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="`published`, `standard`, or METRIC=NAME for one; may be given several times."),
     ] = None,
+    precision: Annotated[str, typer.Option(help="float64, or float32: faster, good to four digits.")] = "float64",
     workers: Annotated[int | None, typer.Option(help="Images scored at once; all cores when left out.", min=1)] = None,
 ) -> None:
     """Score folders of fused images against their sources, paired by name, and rank them if there are several.
@@ -71,7 +72,7 @@ def evaluate(
     """
     sources = sources_of(visible, infrared, source_a, source_b)
     methods = _named(fused)
-    settings = _evaluation(metrics, convention or [])
+    settings = _evaluation(metrics, convention or [], precision)
     from decofuse.evaluation.folders import evaluate_folders
     from decofuse.reports import folders as forms
 
@@ -104,7 +105,7 @@ def _named(fused: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
-def _evaluation(metrics: str, conventions: Sequence[str]) -> "EvaluationSettings":
+def _evaluation(metrics: str, conventions: Sequence[str], precision: str) -> "EvaluationSettings":
     from pydantic import ValidationError
 
     from decofuse.evaluation.settings import EvaluationSettings
@@ -115,7 +116,7 @@ def _evaluation(metrics: str, conventions: Sequence[str]) -> "EvaluationSettings
     common = [text for text in conventions if "=" not in text] or ["published"]
     if len(common) > 1:
         raise UserError(f"--convention: expected published or standard once, found {', '.join(common)}")
-    value = {"metrics": names, "convention": common[0], "conventions": single}
+    value = {"metrics": names, "convention": common[0], "conventions": single, "precision": precision}
     try:
         return EvaluationSettings.model_validate_json(dumps(value))
     except ValidationError as error:

@@ -11,7 +11,7 @@ from decofuse.errors import UserError
 from decofuse.evaluation.matching import LeftOut, Scene, match, warn
 from decofuse.evaluation.ranking import Ranking, rank
 from decofuse.evaluation.scoring import averages, in_parallel, metrics_of, read_levels, score_image
-from decofuse.evaluation.settings import EvaluationSettings
+from decofuse.evaluation.settings import EvaluationSettings, Precision
 from decofuse.metrics import Metric
 from decofuse.metrics.scores import Average
 from decofuse.progress import progress
@@ -65,10 +65,11 @@ def evaluate_folders(
         UserError: a folder is missing or has no images, nothing matches, no image can be scored for all methods, or an
             unknown metric or convention.
     """
-    metrics = metrics_of(settings or EvaluationSettings())
+    settings = settings or EvaluationSettings()
+    metrics = metrics_of(settings)
     scenes, left = match(source_a, source_b, fused)
     values: dict[str, dict[str, dict[str, float]]] = {method: {} for method in fused}
-    scored = in_parallel(lambda scene: _score(scene, metrics), scenes, workers)
+    scored = in_parallel(lambda scene: _score(scene, metrics, settings.precision), scenes, workers)
     for scene, (rows, faults) in zip(
         scenes, progress(scored, "evaluate", total=len(scenes), unit="image"), strict=True
     ):
@@ -86,17 +87,19 @@ def evaluate_folders(
     return Evaluation(metrics, values, images, found, ranking, tuple(left))
 
 
-def _score(scene: Scene, metrics: Mapping[str, Metric]) -> tuple[dict[str, dict[str, float]], list[LeftOut]]:
+def _score(
+    scene: Scene, metrics: Mapping[str, Metric], precision: Precision
+) -> tuple[dict[str, dict[str, float]], list[LeftOut]]:
     """Values of a scene by method and metric, and what could not be scored; its sources are read once."""
     try:
-        sources = [_read(path) for path in scene.sources]
+        sources = [_read(path, precision) for path in scene.sources]
         _same_size(scene.sources[1], sources[1], scene.sources[0], sources[0], "register the pair, or remove it")
     except UserError as error:
         return {}, [LeftOut(scene.name, "", "", printable(str(error)))]
     rows, left = {}, []
     for method, path in scene.fused.items():
         try:
-            fused = _read(path)
+            fused = _read(path, precision)
             _same_size(path, fused, scene.sources[0], sources[0], "resize it, or crop the sources")
         except UserError as error:
             left.append(LeftOut(scene.name, method, "", printable(str(error))))
@@ -110,9 +113,9 @@ def _score(scene: Scene, metrics: Mapping[str, Metric]) -> tuple[dict[str, dict[
     return rows, left
 
 
-def _read(path: Path) -> Tensor:
+def _read(path: Path, precision: Precision) -> Tensor:
     inspect_image(path)  # strict, where decoding alone would fill up a file that is cut off
-    return read_levels(path)
+    return read_levels(path, precision)
 
 
 def _same_size(path: Path, levels: Tensor, other: Path, expected: Tensor, remedy: str) -> None:

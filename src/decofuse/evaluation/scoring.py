@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decofuse.data.images import grey_levels, read_image
 from decofuse.errors import UserError
-from decofuse.evaluation.settings import EvaluationSettings
+from decofuse.evaluation.settings import EvaluationSettings, Precision
 from decofuse.metrics import FusionScores, Metric, fusion_metrics, score
 from decofuse.metrics.scores import Average
 
@@ -35,13 +35,13 @@ def metrics_of(settings: EvaluationSettings) -> dict[str, Metric]:
         raise UserError(str(error)) from error
 
 
-def read_levels(path: Path) -> Tensor:
-    """An image as 1×H×W float64 grey levels in [0, 255]: luma, rounded to whole levels.
+def read_levels(path: Path, precision: Precision) -> Tensor:
+    """An image as 1×H×W grey levels in [0, 255] of that precision: luma, rounded to whole levels.
 
     Raises:
         UserError: the file is missing or is no image.
     """
-    return torch.from_numpy(grey_levels(read_image(path)))[None].double()
+    return torch.from_numpy(grey_levels(read_image(path)))[None].to(getattr(torch, precision))
 
 
 def score_image(metrics: Mapping[str, Metric], fused: Tensor, source_a: Tensor, source_b: Tensor) -> dict[str, float]:

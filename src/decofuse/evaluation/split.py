@@ -12,7 +12,7 @@ from torch import Tensor
 from decofuse.data.manifest import Manifest, Pair
 from decofuse.errors import UserError
 from decofuse.evaluation.scoring import Row, averages, in_parallel, metrics_of, read_levels, score_image
-from decofuse.evaluation.settings import EvaluationSettings
+from decofuse.evaluation.settings import EvaluationSettings, Precision
 from decofuse.files import write_json, write_text
 from decofuse.fusing.index import FusedImage, FusedIndex
 from decofuse.metrics import Metric
@@ -32,7 +32,7 @@ def score_split(
     json_out: Path,
     workers: int,
 ) -> None:
-    """Score the fused image of every pair of a split by every metric, in float64, as stored in 8 bits.
+    """Score the fused image of every pair of a split by every metric, as stored in 8 bits.
 
     The CSV has a row a pair in manifest order: stem and metrics, 9 significant digits; a cell is empty where a pair is
     too small for the metric, which a warning says. The JSON has the number of
@@ -66,7 +66,7 @@ def score_split(
     def values(item: tuple[Pair, FusedImage]) -> Row:
         pair, image = item
         paths = [image.luma_path(), *(pair.path(source) for source in manifest.sources)]
-        return score_image(metrics, *(_read(path, pair) for path in paths))
+        return score_image(metrics, *(_read(path, pair, settings.precision) for path in paths))
 
     scored = in_parallel(values, zip(pairs, images, strict=True), workers)
     rows = list(progress(scored, "score", total=len(pairs), unit="image"))
@@ -74,8 +74,8 @@ def score_split(
     write_json(json_out, _averages(metrics, rows))
 
 
-def _read(path: Path, pair: Pair) -> Tensor:
-    levels = read_levels(path)
+def _read(path: Path, pair: Pair, precision: Precision) -> Tensor:
+    levels = read_levels(path, precision)
     if levels.shape[1:] != (pair.height, pair.width):
         raise UserError(
             f"{path}: expected {pair.height}x{pair.width} pixels as the manifest says of {pair.stem}, "

@@ -15,10 +15,12 @@ T = TypeVar("T")
 class Images:
     """N fused images, and their sources where a metric compares with them.
 
-    Everything is computed in float64, whatever the images came in: grey levels stay exact, and no metric has to fear
-    cancellation. `result` gives values in the precision of the images (float32 for half precision).
+    Everything is kept in float64, whatever the images came in: grey levels stay exact, and no metric has to fear
+    cancellation. VIF, VIFF and Qabf, which bear it, are computed in the precision of the images. `result` gives values
+    in that precision.
 
     Attributes:
+        precision: float64, or float32 for images of that or of half precision.
         stack: K×N×H×W float64 grey levels; K = 1 (fused) or 3 (fused, source A, source B).
     """
 
@@ -37,7 +39,7 @@ class Images:
             raise ValueError(f"expected images of one size, found {[tuple(batch.shape) for batch in batches]}")
         if batches[0].numel() == 0:
             raise ValueError(f"expected at least one image of at least 1x1 pixels, found {tuple(batches[0].shape)}")
-        self._dtype = torch.float64 if fused.dtype == torch.float64 else torch.float32
+        self.precision = torch.float64 if fused.dtype == torch.float64 else torch.float32
         self.stack = torch.stack([batch.double() for batch in batches])
         self._known: dict[Callable[[Images], Any], Any] = {}
         low, high = torch.stack(self.stack.aminmax()).tolist()
@@ -71,7 +73,7 @@ class Images:
 
     def result(self, values: Tensor) -> Tensor:
         """N values in the precision of the images."""
-        return values.to(self._dtype)
+        return values.to(self.precision)
 
     @property
     def centred(self) -> Tensor:

@@ -54,7 +54,7 @@ def of_qabf(images: Images, convention: Transfer = "cddfuse") -> Tensor:
         quality, weight, _ = images.once(_kumar)
         kept, total = dot(quality, weight).sum(dim=0), weight.sum(dim=(0, -2, -1))
     else:
-        kept, total = strip_sums(_xydeas, pad(images.stack, (1, 1, 1, 1)), 3)
+        kept, total = strip_sums(_xydeas, pad(images.stack.to(images.precision), (1, 1, 1, 1)), 3)
     return images.result(torch.where(total > 0, kept / total, torch.zeros_like(total)))
 
 

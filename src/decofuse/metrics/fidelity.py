@@ -94,7 +94,7 @@ def of_fusion_fidelity(images: Images) -> Tensor:
 def _over_scales(images: Images, function: Callable[..., Tensor]) -> Iterator[Tensor]:
     """Σ function(strip of the images, window) at each scale."""
     images.require(VIF_MINIMUM_SIDE)
-    scaled = images.centred  # a shift of the grey levels changes nothing
+    scaled = images.centred.to(images.precision)  # a shift of the grey levels changes nothing
     for number, size in enumerate(_SIZES):
         window = gaussian(size, size / 5)
         scaled = window_sums(scaled, window, step=2).contiguous() if number else scaled
