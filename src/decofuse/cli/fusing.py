@@ -96,7 +96,9 @@ def fuse(
     served = task_of(task, visible)
     limit = _size(max_memory) if max_memory else None
     moving = _are_videos(first, second)
-    pairs, skipped = _pairs(first, second)
+    from decofuse.fusing.inputs import find_pairs
+
+    pairs, skipped = find_pairs(first, second)
     target = _target(out, pairs, moving)
     chosen = choose_device(device, threads)
     from decofuse import api
@@ -138,12 +140,6 @@ def _are_videos(first: str, second: str) -> bool:
     if len(videos) > 1:
         raise UserError(f"fuse: expected two videos or two of images, found {first} and {second}; give two of a kind")
     return videos == {True}
-
-
-def _pairs(first: str, second: str) -> tuple[list["Files"], list[str]]:
-    from decofuse.fusing.inputs import find_pairs
-
-    return find_pairs(first, second)
 
 
 def _make_folder(folder: Path) -> None:

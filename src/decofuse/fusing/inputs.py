@@ -1,7 +1,6 @@
 """What is to be fused: two files, or the images of two folders or patterns, paired by name."""
 
 import glob
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +18,12 @@ class Files:
     source_b: Path
 
 
-def find_pairs(first: str, second: str, suffixes: Sequence[str] = SUFFIXES) -> tuple[list[Files], list[str]]:
+def find_pairs(first: str, second: str) -> tuple[list[Files], list[str]]:
     """Pair the files that two arguments name.
 
     Args:
         first: a file, a folder (its images, not those of folders below), or a pattern of `glob`.
         second: the same kind.
-        suffixes: of the files that count in folders and patterns.
 
     Returns:
         The pairs by name, and for each file without a partner of its name (case counts) one line.
@@ -39,7 +37,7 @@ def find_pairs(first: str, second: str, suffixes: Sequence[str] = SUFFIXES) -> t
         return [Files(Path(first).stem, Path(first), Path(second))], []
     if any(singles):
         raise UserError(f"expected two files, folders or patterns, found a file beside {printable(second)}; give both")
-    files_a, files_b = (_by_stem(argument, suffixes) for argument in (first, second))
+    files_a, files_b = (_by_stem(argument) for argument in (first, second))
     shared = sorted(files_a.keys() & files_b.keys())
     if not shared:
         raise UserError(
@@ -54,7 +52,7 @@ def find_pairs(first: str, second: str, suffixes: Sequence[str] = SUFFIXES) -> t
     ]
 
 
-def _by_stem(argument: str, suffixes: Sequence[str]) -> dict[str, Path]:
+def _by_stem(argument: str) -> dict[str, Path]:
     """The files of a folder or pattern by name without suffix."""
     path = Path(argument)
     if path.is_dir():
@@ -64,7 +62,7 @@ def _by_stem(argument: str, suffixes: Sequence[str]) -> dict[str, Path]:
     else:
         raise UserError(f"{printable(argument)}: expected a file, a folder or a pattern, found none; check the path")
     files: dict[str, Path] = {}
-    for file in sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file()):
+    for file in sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()):
         if file.stem in files:
             raise UserError(
                 f"{printable(str(file))}: expected every name once, found {files[file.stem].name} beside it; "
@@ -72,5 +70,5 @@ def _by_stem(argument: str, suffixes: Sequence[str]) -> dict[str, Path]:
             )
         files[file.stem] = file
     if not files:
-        raise UserError(f"{printable(argument)}: expected images ({', '.join(suffixes)}), found none; check the path")
+        raise UserError(f"{printable(argument)}: expected images ({', '.join(SUFFIXES)}), found none; check the path")
     return files
