@@ -19,11 +19,17 @@ wildcard_constraints:
     archive="[^/]+",
     method="[a-z0-9_]+",
     phase="[a-z0-9_]+",
+    variant="[a-z0-9_]+(-round[0-9]+)?",
+    input="[a-z0-9_]+(-round[0-9]+)?",
+    number="[0-9]+",
+    round="[1-9][0-9]*",
 
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/fuse.smk"
+include: "workflow/rules/segment.smk"
+include: "workflow/rules/rounds.smk"
 include: "workflow/rules/results.smk"
 
 

@@ -98,7 +98,8 @@ def _section(name: str, method: Method) -> Iterator[str]:
     yield ""
     for phase, samples in method.phases.items():
         needs = [f"labels{'' if samples.labels else ' where there are any'}"] if "abelled" in samples.name else []
-        needs += [f"sources {' and '.join(samples.roles)}"] if samples.roles else ["single images"]
+        sources = f"sources {' and '.join(samples.roles)}" if samples.roles else "single images"
+        needs.append("pairs" if samples.pairs else sources)
         yield f"- `{phase}`: `{samples.name}` ({', '.join(needs)}), read from the {samples.reads}"
     yield ""
     yield "Kept as published:"

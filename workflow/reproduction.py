@@ -58,11 +58,24 @@ class Run:
                 files += [f"{root}/training/{method}/{phase}/{name}" for name in _TRAINED]
         for dataset in self.params.test:
             files.append(f"{root}/grid-{dataset}.png")
-            for method in self.params.run:
-                files += [f"{root}/fused/{dataset}/{method}/{name}" for name in _FUSED]
+            for variant in self.params.variants:
+                files += [f"{root}/fused/{dataset}/{variant}/{name}" for name in _FUSED]
+        files += self._segmentation_artifacts(root) if self.params.segmented else []
         files += [f"{root}/metrics.{suffix}" for suffix in ("csv", "json", "md")]
         files += [f"{root}/benchmark.{suffix}" for suffix in ("csv", "md", "html")]
         return [*dict.fromkeys(files)]
+
+    def _segmentation_artifacts(self, root: str) -> list[str]:
+        files = [f"{root}/training/images/{variant}/index.csv" for variant in self.params.variants]
+        for name in self.params.inputs:
+            for number in range(self.params.segmentation.seeds):
+                files += [f"{root}/segmentation/{name}/{number}/{file}" for file in _SEGMENTED]
+        for variant in self.params.variants:
+            method, number = model.split_round(variant)
+            files += [f"{root}/training/{method}/meta-{number}/{name}" for name in _TAUGHT if number]
+        files += self.all_segmentation_scores(self.preset, self.params.segmented)
+        files += [f"{root}/overlays-{dataset}.png" for dataset in self.params.segmented]
+        return [*files, *(f"{root}/segmentation.{suffix}" for suffix in ("csv", "json", "md", "html", "png"))]
 
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""
@@ -81,8 +94,8 @@ class Run:
         return DATASETS[stages.archive_owner(self.resolved, archive)].url
 
     def archive(self, dataset: str) -> list[str]:
-        """The archive that a dataset is extracted from, if it is downloaded."""
-        repository = self.resolved["public"].get(dataset, {}).get("repository")
+        """The archive that a dataset is extracted or made from, if it is downloaded."""
+        repository = self.resolved["public"].get(self.params.origin(dataset), {}).get("repository")
         return [f"data/archives/{stages.archive_name(repository)}.zip"] if repository else []
 
     def splits(self, dataset: str) -> list[str]:
@@ -117,21 +130,61 @@ class Run:
             for part in ("weights", "optimizer")
         ]
 
-    def weights(self, preset: str, method: str) -> list[str]:
-        """Weights of a method's last phase, if it has any."""
-        last = METHODS[method].last_phase
+    def weights(self, preset: str, variant: str) -> list[str]:
+        """Weights of a method's last phase or round, if it has any."""
+        method, number = model.split_round(variant)
+        last = f"meta-{number}" if number else METHODS[method].last_phase
         return [f"results/{preset}/training/{method}/{last}/weights.safetensors"] if last else []
 
-    def fused_images(self, preset: str, dataset: str, method: str) -> list[str]:
-        """The folders for which an index of fused images stands."""
-        return [f"results/{preset}/fused/{dataset}/{method}/{name}" for name in ("images", "luma")]
+    def method(self, variant: str) -> str:
+        """The method of a variant."""
+        return model.split_round(variant)[0]
 
-    def all_scores(self, preset: str) -> list[str]:
-        """Scores of every method on every test dataset."""
+    def round_before(self, method: str, number: str) -> str:
+        """The variant that a round starts from."""
+        return model.round_name(method, int(number) - 1)
+
+    def teacher(self, preset: str, variant: str) -> list[str]:
+        """Weights of the segmentation network that teaches, of both kinds."""
+        folder = f"results/{preset}/segmentation/{variant}/0"
+        return [f"{folder}/{name}.safetensors" for name in ("weights", "best")]
+
+    def training_images(self, preset: str, name: str) -> list[str]:
+        """The index of the fused training images of an input; none for a source."""
+        return [f"results/{preset}/training/images/{name}/index.csv"] if name in self.params.variants else []
+
+    def test_images(self, preset: str, dataset: str, name: str) -> list[str]:
+        """The index of the fused test images of an input; none for a source."""
+        return [f"results/{preset}/fused/{dataset}/{name}/index.csv"] if name in self.params.variants else []
+
+    def all_test_images(self, preset: str, dataset: str) -> list[str]:
+        """The same of all inputs."""
+        return [path for name in self.params.inputs for path in self.test_images(preset, dataset, name)]
+
+    def segmentation_weights(self, preset: str, name: str) -> list[str]:
+        """Weights of all segmentation networks that were trained on an input: last ones, then best ones."""
+        folder, numbers = f"results/{preset}/segmentation/{name}", range(self.params.segmentation.seeds)
+        return [f"{folder}/{number}/{kind}.safetensors" for kind in ("weights", "best") for number in numbers]
+
+    def all_segmentation_scores(self, preset: str, datasets: Sequence[str]) -> list[str]:
+        """Scores of segmentation of every input, and of networks that segment by themselves."""
+        heads = [f"{name}-head" for name in self.params.run if METHODS[name].segments]
+        return [
+            f"results/{preset}/segmented/{dataset}/{name}/scores.json"
+            for dataset in datasets
+            for name in (*self.params.inputs, *heads)
+        ]
+
+    def images_beside(self, folder: str) -> list[str]:
+        """The folders for which an index of fused images stands."""
+        return [f"{folder}/{name}" for name in ("images", "luma")]
+
+    def all_scores(self, preset: str, variants: Sequence[str]) -> list[str]:
+        """Scores of methods, or of rounds too, on every test dataset."""
         return [
             f"results/{preset}/fused/{dataset}/{method}/metrics.json"
             for dataset in self.params.test
-            for method in self.params.run
+            for method in variants
         ]
 
     def all_indices(self, preset: str, dataset: str) -> list[str]:
@@ -143,8 +196,12 @@ class Run:
         paths = [files] if isinstance(files, str) else list(files)
         if not paths:
             return ""
-        value = str(Path(paths[0]).parent) if name in ("--start", "--weights") else paths[0]
+        value = str(Path(paths[0]).parent) if name in ("--start", "--weights", "--teacher") else paths[0]
         return f"{name} {shlex.quote(value)}"
+
+    def options(self, name: str, files: Sequence[str]) -> str:
+        """The same option for each of several files, or once for each of their folders; quoted."""
+        return " ".join(dict.fromkeys(self.option(name, path) for path in files))
 
     def _own_folder(self, dataset: str) -> str | None:
         entry = self.resolved["public"].get(dataset)
@@ -155,6 +212,8 @@ class Run:
 
 
 _TRAINED = ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json")
+_SEGMENTED = ("weights.safetensors", "best.safetensors", "history.csv", "metrics.json")
+_TAUGHT = ("weights.safetensors", "modules.safetensors", "history.csv", "metrics.json")
 _FUSED = ("index.csv", "metrics.csv", "metrics.json")
 
 
@@ -189,7 +248,7 @@ def on_start(run: Run) -> None:
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     try:
         parameters = {
-            key: value for key, value in run.resolved.items() if key not in ("public", "views", "differences")
+            key: value for key, value in run.resolved.items() if key not in ("public", "views", "labels", "differences")
         }
         os.environ[PARENT_RUN] = open_reproduction(run.preset, parameters, _parent_file(run))
     except Exception as error:  # tracking must not stop the run
@@ -201,7 +260,7 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
     """Close the parent run and record in DVC what Snakemake holds for done."""
     root = Path("results") / run.preset
     if "MLFLOW_TRACKING_URI" in os.environ and _parent_file(run).is_file():
-        patterns = ("metrics.*", "benchmark.*", "grid-*.png")
+        patterns = ("metrics.*", "benchmark.*", "segmentation.*", "grid-*.png", "overlays-*.png")
         found = [path for pattern in patterns for path in root.glob(pattern) if not failed]
         try:
             close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
@@ -246,7 +305,9 @@ def _scores(path: Path) -> dict[str, float]:
 def _drop_broken_indices(run: Run) -> None:
     """Delete a manifest or index that lists a missing file, so that its stage runs again."""
     indices = [Path(f"data/{name}/manifest.csv") for name in run.used]
-    indices += [Path(path) for dataset in run.params.test for path in run.all_indices(run.preset, dataset)]
+    for variant in run.params.variants:
+        indices += [Path(f"results/{run.preset}/fused/{dataset}/{variant}/index.csv") for dataset in run.params.test]
+        indices += map(Path, run.training_images(run.preset, variant))
     for index in indices:
         if index.is_file() and (missing := _first_missing(index)):
             print(f"decofuse: {missing} is missing: {index} will be made again", file=sys.stderr)

@@ -30,7 +30,7 @@ def load(
     """Make a method ready to fuse.
 
     Args:
-        weights: folder that holds weights.safetensors of the method's last phase.
+        weights: folder that holds weights.safetensors of the method's last phase, or of a meta phase.
         method: name of a method without training, instead of weights.
         task: what the sources are: infrared-visible, medical, multi-exposure or multi-focus.
         device: where to compute; None takes CUDA where there is one, else the CPU.
@@ -53,7 +53,7 @@ def load(
     if task not in entry.tasks:
         raise UserError(f"{name}: expected a task that it serves ({', '.join(entry.tasks)}), found {task!r}")
     network = load_network(
-        getattr(importlib.import_module(entry.module), entry.network), name, entry.last_phase, folder
+        getattr(importlib.import_module(entry.module), entry.network), name, entry.fusing_phases, folder
     )
     settings = entry.settings().fuse
     if stretch is not None:

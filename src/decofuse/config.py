@@ -12,13 +12,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Discriminator, Field, ValidationError, create_model, model_validator
 
-from decofuse.data.classes import MSRS
+from decofuse.data.classes import MSRS, ClassTable, numbered
 from decofuse.data.dataset import SOURCES, Task
+from decofuse.data.exposure_settings import ExposuresSettings
 from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
 from decofuse.evaluation.settings import EvaluationSettings
 from decofuse.models.registry import METHODS, MethodSettings
 from decofuse.models.registry.method import Samples
+from decofuse.segmentation.settings import SegmentationSettings
 from decofuse.settings import PatchSettings, ScenesSettings, Section
 
 PRESETS = Path("workflow/presets")
@@ -29,6 +31,12 @@ class Scenes(ScenesSettings):
     """A dataset of procedural street scenes."""
 
     kind: Literal["scenes"] = Field(description="generated street scenes")
+
+
+class Exposures(ExposuresSettings):
+    """A dataset of two exposures of each image of a public one, with its labels."""
+
+    kind: Literal["exposures"] = Field(description="two simulated exposures of labelled images")
 
 
 class Folder(Section):
@@ -42,8 +50,11 @@ class Folder(Section):
     classes: int = Field(0, ge=0, le=255, description="number of label classes; 0 without labels")
 
 
-Dataset = Annotated[Scenes | Folder, Discriminator("kind")]
+Dataset = Annotated[Scenes | Exposures | Folder, Discriminator("kind")]
 
+_LABELLED_IMAGES = tuple(
+    name for name, entry in DATASETS.items() if entry.task == "single" and entry.classes and entry.kind == "archive"
+)
 _SECTIONS: dict[str, Any] = {name: (method.settings, method.settings()) for name, method in METHODS.items()}
 Methods = create_model("Methods", __base__=Section, __doc__="One section a registered method.", **_SECTIONS)
 
@@ -60,7 +71,12 @@ class Params(Section):
     run: tuple[str, ...] = Field(tuple(METHODS), description="methods that take part")
     grid_rows: int = Field(4, ge=1, le=20, description="pairs shown in the picture grid of each test dataset")
     datasets: dict[str, Dataset] = Field({}, description="generated datasets and your own; public ones need no section")
+    rounds: int = Field(
+        0, ge=0, le=20, description="rounds of segmentation and meta phase after a method's own training; needs labels"
+    )
+    meta: tuple[str, ...] = Field(("ssdfusion",), description="methods of run that take part in the rounds")
     patches: PatchSettings = PatchSettings()
+    segmentation: SegmentationSettings = SegmentationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     methods: Methods = Methods()
 
@@ -74,6 +90,8 @@ class Params(Section):
         declared = self.datasets.get(dataset)
         if declared is None:
             return DATASETS[dataset].task
+        if isinstance(declared, Exposures):
+            return "multi-exposure"
         return declared.task if isinstance(declared, Folder) else "infrared-visible"
 
     def classes(self, dataset: str) -> int:
@@ -81,13 +99,64 @@ class Params(Section):
         declared = self.datasets.get(dataset)
         if declared is None:
             return len(DATASETS[dataset].classes)
+        if isinstance(declared, Exposures):
+            return len(DATASETS[declared.of].classes)
         return len(MSRS) if isinstance(declared, Scenes) else declared.classes
+
+    def origin(self, dataset: str) -> str:
+        """The dataset whose archive a dataset is made from: itself, unless it is made from a public one."""
+        declared = self.datasets.get(dataset)
+        return declared.of if isinstance(declared, Exposures) else dataset
+
+    def label_table(self, dataset: str) -> ClassTable | None:
+        """Names and colours of the label classes of a dataset; None without labels."""
+        declared = self.datasets.get(dataset)
+        if isinstance(declared, Scenes):
+            return MSRS
+        public = DATASETS.get(self.origin(dataset))
+        if public is not None and public.classes:
+            return ClassTable(public.classes, public.colours)
+        return numbered(self.classes(dataset)) if self.classes(dataset) else None
+
+    @property
+    def segmented(self) -> tuple[str, ...]:
+        """Test datasets with the task and the label classes of the training dataset: on these, inputs are compared."""
+        own = self.label_table(self.train)
+        if not own or not self.segmentation.seeds:
+            return ()
+        task = self.task(self.train)
+        return tuple(name for name in self.test if self.task(name) == task and self.label_table(name) == own)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a segmentation network is trained on: each source alone, then what each method and round fuses."""
+        return (*SOURCES[self.task(self.train)], *self.variants) if self.segmented else ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The methods, each followed by `<method>-round<r>` for what it fuses after r rounds."""
+        return tuple(
+            name
+            for method in self.run
+            for name in (method, *(round_name(method, number) for number in range(1, self.rounds_of(method) + 1)))
+        )
+
+    def rounds_of(self, method: str) -> int:
+        """Rounds that a method takes part in."""
+        return self.rounds if method in self.meta else 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
-        for name in self.datasets:
+        for name, declared in self.datasets.items():
             _require(bool(re.fullmatch(r"[a-z0-9_-]+", name)), f"datasets.{name}", "letters a-z, digits, - and _ only")
             _require(name not in DATASETS, f"datasets.{name}", "is the name of a public dataset; choose another")
+            if isinstance(declared, Exposures):
+                _require(
+                    declared.of in _LABELLED_IMAGES,
+                    f"datasets.{name}.of",
+                    "must be a public dataset of single images with labels that can be downloaded "
+                    f"({', '.join(_LABELLED_IMAGES)}), found {declared.of!r}",
+                )
         known = sorted({*self.datasets, *DATASETS})
         _known(self.train, known, "train")
         for name in self.test:
@@ -116,6 +185,7 @@ class Params(Section):
                 f"methods.{name}.network.classes",
                 f"must be {found}, the number of classes of {self.train}, found {wanted}",
             )
+        self._check_rounds()
         scenes = self.datasets.get(self.train)
         if isinstance(scenes, Scenes):
             _require(
@@ -125,12 +195,36 @@ class Params(Section):
             )
         return self
 
+    def _check_rounds(self) -> None:
+        for name in self.meta if self.rounds else ():
+            _known(name, [known for known in self.run if METHODS[known].meta], "meta")
+        _require(
+            not self.rounds or bool(self.segmented),
+            "rounds",
+            f"need a training dataset with labels, a test dataset with the same classes and segmentation.seeds of at "
+            f"least 1; {self.train} and {', '.join(self.test)} do not give that: set rounds to 0 or choose others",
+        )
+
     def _lacking(self, samples: Samples) -> str:
         """What the training dataset would need to have for these samples; empty if nothing."""
-        missing = [role for role in samples.roles if role not in SOURCES[self.task(self.train)]]
+        sources = SOURCES[self.task(self.train)]
+        missing = [role for role in samples.roles if role not in sources]
         if missing:
             return f"the source {missing[0]}"
+        if samples.pairs and len(sources) != 2:
+            return "pairs of two sources"
         return "labels" if samples.labels and not self.classes(self.train) else ""
+
+
+def round_name(method: str, number: int) -> str:
+    """What a method's network is called after some rounds; after none it has the method's own name."""
+    return f"{method}-round{number}" if number else method
+
+
+def split_round(variant: str) -> tuple[str, int]:
+    """Method and number of rounds of a name made by `round_name`."""
+    method, _, number = variant.partition("-round")
+    return method, int(number or 0)
 
 
 def load(path: Path, preset: str | None = None, presets: Path | None = None) -> Params:

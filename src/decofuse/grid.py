@@ -16,10 +16,10 @@ from decofuse.fusing.index import FusedIndex
 MAX_WIDTH = 2400  # of the whole picture [pixels]
 
 _CELL_WIDTH = 400  # of an image, if the columns leave room [pixels]
-_GAP = 8
+GAP = 8
 _FONT_SIZE = 22
 _SMALLEST_FONT_SIZE = 11
-_LINE = 34  # height of a line of text [pixels]
+LINE = 34  # height of a line of text [pixels]
 
 
 def draw_grid(manifest_path: Path, split: str, methods: Sequence[tuple[str, Path]], out: Path, rows: int = 4) -> None:
@@ -44,30 +44,35 @@ def draw_grid(manifest_path: Path, split: str, methods: Sequence[tuple[str, Path
         raise UserError(f"{manifest_path}: expected pairs of split {split}, found none; choose another split")
     indices = [FusedIndex.read(path) for _, path in methods]
     titles = [*manifest.sources, *(title for title, _ in methods)]
-    width = _cell_width(len(titles))
-    strips = [_title_strip(titles, width)]
-    for i in _spread(len(pairs), rows):
+    width = cell_width(len(titles))
+    strips = [title_strip(titles, width)]
+    for i in spread(len(pairs), rows):
         pair = pairs[i]
         paths = [pair.path(source) for source in manifest.sources]
         paths += [index.image(pair.stem).fused_path() for index in indices]
-        strips.append(_image_strip(pair.stem, [_scaled(read_image(path), width) for path in paths]))
+        strips.append(image_strip(pair.stem, [scaled(read_image(path), width) for path in paths]))
     write_image(out, np.concatenate(strips))
 
 
-def _spread(count: int, rows: int) -> list[int]:
+def spread(count: int, rows: int) -> list[int]:
     """`rows` numbers below `count`, in the middles of equal parts; all numbers if there are fewer."""
     rows = min(rows, count)
     return [(2 * i + 1) * count // (2 * rows) for i in range(rows)]
 
 
-def _cell_width(columns: int) -> int:
-    width = (MAX_WIDTH - _GAP) // columns - _GAP
+def cell_width(columns: int) -> int:
+    """Width of an image, with this many beside each other [pixels].
+
+    Raises:
+        UserError: too many.
+    """
+    width = (MAX_WIDTH - GAP) // columns - GAP
     if width < 64:
         raise UserError(f"{columns} columns leave {width} pixels for an image of the grid; show fewer methods")
     return min(width, _CELL_WIDTH)
 
 
-def _scaled(pixels: UInt8, width: int) -> UInt8:
+def scaled(pixels: UInt8, width: int) -> UInt8:
     """RGB of the given width, proportions kept."""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
@@ -76,27 +81,28 @@ def _scaled(pixels: UInt8, width: int) -> UInt8:
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), dtype=np.uint8)
 
 
-def _title_strip(titles: Sequence[str], width: int) -> UInt8:
-    strip = Image.new("RGB", (_GAP + len(titles) * (width + _GAP), _GAP + _LINE), "white")
+def title_strip(titles: Sequence[str], width: int) -> UInt8:
+    """A line with a title above each column, H×W×3."""
+    strip = Image.new("RGB", (GAP + len(titles) * (width + GAP), GAP + LINE), "white")
     draw = ImageDraw.Draw(strip)
     for column, title in enumerate(titles):
-        middle = _GAP + column * (width + _GAP) + width / 2
-        draw.text((middle, _GAP + _LINE / 2), *_fitted(title, width), anchor="mm")
+        middle = GAP + column * (width + GAP) + width / 2
+        draw.text((middle, GAP + LINE / 2), *fitted(title, width), anchor="mm")
     return np.asarray(strip)
 
 
-def _image_strip(label: str, images: Sequence[UInt8]) -> UInt8:
+def image_strip(label: str, images: Sequence[UInt8]) -> UInt8:
     """The images beside each other, tops aligned, below a line with the label."""
     width, height = images[0].shape[1], max(image.shape[0] for image in images)
-    total = _GAP + len(images) * (width + _GAP)
-    strip = Image.new("RGB", (total, _LINE + height + _GAP), "white")
-    ImageDraw.Draw(strip).text((_GAP, _LINE / 2), *_fitted(label, total - 2 * _GAP), anchor="lm")
+    total = GAP + len(images) * (width + GAP)
+    strip = Image.new("RGB", (total, LINE + height + GAP), "white")
+    ImageDraw.Draw(strip).text((GAP, LINE / 2), *fitted(label, total - 2 * GAP), anchor="lm")
     for column, image in enumerate(images):
-        strip.paste(Image.fromarray(image), (_GAP + column * (width + _GAP), _LINE))
+        strip.paste(Image.fromarray(image), (GAP + column * (width + GAP), LINE))
     return np.asarray(strip)
 
 
-def _fitted(text: str, width: int) -> tuple[str, str, ImageFont.FreeTypeFont]:
+def fitted(text: str, width: int) -> tuple[str, str, ImageFont.FreeTypeFont]:
     """Text, colour and font that stay within `width`: a smaller font first, then an ellipsis."""
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     font = ImageFont.truetype(str(file), _FONT_SIZE)

@@ -61,6 +61,18 @@ class SGDSettings(Section):
     clip_norm: float | None = Field(None, gt=0, description="largest total L2 norm of a gradient; null: not clipped")
 
 
+class AdamWSettings(Section):
+    """Adam with decoupled weight decay, as segmentation networks are trained (mmsegmentation's custom keys)."""
+
+    learning_rate: float = Field(6e-5, gt=0, description="peak learning rate")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
+    epsilon: float = Field(1e-8, gt=0, description="added to the denominator")
+    weight_decay: float = Field(0.01, ge=0, description="decay of the weights, those of norms left out")
+    head_factor: float = Field(10.0, gt=0, description="the head's learning rate over the backbone's")
+    clip_norm: float | None = Field(None, gt=0, description="largest total L2 norm of a gradient; null: not clipped")
+
+
 class StepSchedule(Section):
     """Step decay: the rate is multiplied by `factor` each `step_epochs` epochs in which a part was trained."""
 
@@ -90,6 +102,17 @@ class PolySchedule(Section):
     warmup_steps: int = Field(1000, ge=0, description="steps of the warm-up [steps]")
     warmup_rate: float = Field(1e-5, gt=0, description="rate of the first step of the warm-up")
     power: float = Field(0.9, gt=0, description="exponent of the decay")
+
+
+class LinearPolySchedule(Section):
+    """Linear warm-up, then polynomial decay towards 0 at a step that may lie beyond the last one."""
+
+    warmup_steps: int = Field(1500, ge=0, description="steps of the warm-up [steps]")
+    warmup_factor: float = Field(1e-6, gt=0, le=1, description="share of the peak rate at the first step")
+    power: float = Field(1.0, gt=0, description="exponent of the decay")
+    end: int | None = Field(
+        160_000, ge=1, description="step at which the rate would be 0, after the warm-up; null: the last one [steps]"
+    )
 
 
 class PatchSampling(Section):
@@ -140,13 +163,19 @@ class LabelledCropSampling(Section):
     )
 
 
+class MetaCropSampling(Section):
+    """How crops of labelled images are taken in the meta phase, flipped and turned at random."""
+
+    size: int = Field(256, ge=32, multiple_of=32, description="side of a square crop [pixels]; a multiple of 32")
+
+
 class PhaseSettings(Section):
     """What every training phase has; a method's phase adds its loss weights `weights` and its own options."""
 
     epochs: int = Field(ge=1, description="passes over the training samples [epochs]")
     batch_size: int = Field(8, ge=1, description="samples a step; the last batch of an epoch may be smaller")
-    optimizer: AdamSettings | SGDSettings = AdamSettings()
-    schedule: StepSchedule | MilestoneSchedule | CosineSchedule | PolySchedule = StepSchedule()
+    optimizer: AdamSettings | SGDSettings | AdamWSettings = AdamSettings()
+    schedule: StepSchedule | MilestoneSchedule | CosineSchedule | PolySchedule | LinearPolySchedule = StepSchedule()
     data: Section = PatchSampling()
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: convolutions and products in bfloat16 (autocast), weights in float32"

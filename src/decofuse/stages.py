@@ -12,6 +12,7 @@ from decofuse.config import Params
 from decofuse.data.registry import DATASETS
 from decofuse.models.registry import METHODS
 from decofuse.reports.differences import training_differences
+from decofuse.segmentation.registry import SEGMENTERS
 from decofuse.tracking.code import digest
 
 Resolved = dict[str, Any]
@@ -20,22 +21,26 @@ Resolved = dict[str, Any]
 def resolve(params: Params) -> Resolved:
     """All that decides the results of a run.
 
-    These are the parameters, the declarations of the public datasets in use, what the methods see, what differs from
+    These are the parameters, the declarations of the public datasets in use (also of those that
+    others are made from), what the methods see, what differs from
     the published training in words, and code digests.
     """
-    used = {name: DATASETS[name] for name in {params.train, *params.test} if name in DATASETS}
+    origins = {params.origin(name) for name in (params.train, *params.test)}
+    used = {name: DATASETS[name] for name in origins if name in DATASETS}
     return {
         **params.model_dump(mode="json"),
         "public": {name: asdict(dataset) for name, dataset in sorted(used.items())},
         "views": {
             dataset: {name: METHODS[name].tasks[params.task(dataset)].model_dump() for name in params.run}
-            for dataset in params.test
+            for dataset in _fused(params)
         },
+        "labels": {name: asdict(table) for name in _labelled(params) if (table := params.label_table(name))},
         "differences": {name: _differences(params, name) for name in trained(params)},
         "code": {
             "download": digest(["decofuse.data.download"]),
             "dataset": digest(["decofuse.data.prepare"]),
             "scenes": digest(["decofuse.data.scenes", "decofuse.data.prepare"]),
+            "exposures": digest(["decofuse.data.exposures"]),
             "patches": digest(["decofuse.data.patches"]),
             "train": {
                 name: {phase: digest(_training_modules(name, phase)) for phase in METHODS[name].phases}
@@ -48,6 +53,23 @@ def resolve(params: Params) -> Resolved:
             "evaluate": digest(["decofuse.evaluation.split"]),
             "table": digest(["decofuse.reports.tables"]),
             "comparison": digest(["decofuse.reports.benchmark"]),
+            "segment": digest(["decofuse.segmentation.training", *_segmentation_modules(params)]),
+            "predict": digest(["decofuse.segmentation.scoring", *_segmentation_modules(params)]),
+            "predict_head": {
+                name: digest(["decofuse.segmentation.scoring", "decofuse.segmentation.head", METHODS[name].module])
+                for name in params.run
+                if METHODS[name].segments
+            },
+            "meta": {
+                name: digest(
+                    ["decofuse.training.meta_phase", METHODS[name].module, METHODS[name].meta]
+                    + _segmentation_modules(params)
+                )
+                for name in params.run
+                if params.rounds_of(name)
+            },
+            "segmentation_report": digest(["decofuse.reports.segmentation"]),
+            "overlays": digest(["decofuse.segmentation.overlay"]),
             "grid": digest(["decofuse.grid"]),
         },
     }
@@ -62,8 +84,10 @@ def dataset(resolved: Resolved, name: str) -> Resolved:
     """Slice of the stage that makes a dataset's images and manifest."""
     if name in resolved["public"]:
         return _pick(resolved, [f"public.{name}", "code.dataset"])
-    kind = resolved["datasets"][name]["kind"]
-    return _pick(resolved, [f"datasets.{name}", "code.scenes" if kind == "scenes" else "code.dataset"])
+    section = resolved["datasets"][name]
+    if section["kind"] == "exposures":
+        return _pick(resolved, [f"datasets.{name}", f"public.{section['of']}", "code.exposures"])
+    return _pick(resolved, [f"datasets.{name}", "code.scenes" if section["kind"] == "scenes" else "code.dataset"])
 
 
 def patches(resolved: Resolved) -> Resolved:
@@ -104,6 +128,41 @@ def grid(resolved: Resolved) -> Resolved:
     return _pick(resolved, ["grid_rows", "code.grid"])
 
 
+def segment(resolved: Resolved) -> Resolved:
+    """Slice of the training of a segmentation network, on whatever input."""
+    keys = ["seed", "threads", "device", "segmentation.network", "segmentation.training"]
+    return _pick(resolved, [*keys, "segmentation.predict_fit", f"labels.{resolved['train']}", "code.segment"])
+
+
+def predict(resolved: Resolved, dataset: str) -> Resolved:
+    """Slice of the stage that predicts label maps of a dataset and scores them."""
+    keys = ["threads", "device", "segmentation.weights", "segmentation.predict_fit"]
+    return _pick(resolved, [*keys, f"labels.{dataset}", "code.predict"])
+
+
+def predict_head(resolved: Resolved, dataset: str, method: str) -> Resolved:
+    """Slice of the same by a fusion network's own head."""
+    keys = ["threads", "device", f"views.{dataset}.{method}", f"labels.{dataset}", f"code.predict_head.{method}"]
+    return _pick(resolved, keys)
+
+
+def meta(resolved: Resolved, method: str) -> Resolved:
+    """Slice of the meta phase of a method, in whatever round."""
+    section = f"methods.{method}"
+    keys = ["seed", "threads", "device", "segmentation.weights", f"labels.{resolved['train']}"]
+    return _pick(resolved, [*keys, f"{section}.network", f"{section}.meta", f"code.meta.{method}"])
+
+
+def segmentation_report(resolved: Resolved) -> Resolved:
+    """Slice of the stage that compares the inputs of segmentation."""
+    return _pick(resolved, ["preset", "code.segmentation_report"])
+
+
+def overlays(resolved: Resolved, dataset: str) -> Resolved:
+    """Slice of the stage that draws predicted label maps over images."""
+    return _pick(resolved, ["grid_rows", f"labels.{dataset}", "code.overlays"])
+
+
 def archive_name(repository: str) -> str:
     """File name, without suffix, under which the archive of a repository (owner/name/branch) is kept."""
     return repository.replace("/", "-")
@@ -118,6 +177,20 @@ def archive_owner(resolved: Resolved, archive: str) -> str:
 def trained(params: Params) -> list[str]:
     """The methods of a run that have training phases."""
     return [name for name in params.run if METHODS[name].phases]
+
+
+def _fused(params: Params) -> list[str]:
+    """Datasets of which pairs are fused: the training dataset is one if segmentation trains on it."""
+    return [*dict.fromkeys([*params.test, *([params.train] if params.segmented else [])])]
+
+
+def _labelled(params: Params) -> list[str]:
+    """Datasets whose label classes a stage needs to know."""
+    return [*dict.fromkeys([params.train, *params.segmented])] if params.segmented else []
+
+
+def _segmentation_modules(params: Params) -> list[str]:
+    return [SEGMENTERS[params.segmentation.network.model].module]
 
 
 def _differences(params: Params, name: str) -> Resolved:

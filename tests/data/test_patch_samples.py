@@ -7,27 +7,28 @@ from PIL import Image
 from decofuse.data.manifest import ImageFile, Manifest, Pair
 from decofuse.data.patch_samples import LabelledPatchSamples, PatchSamples
 from decofuse.data.patches import write_patches
+from decofuse.errors import UserError
 from decofuse.files import sha256
 from decofuse.settings import PatchSampling, PatchSettings
 
 EVERY = np.arange(8)
 
 
-def patches(folder, labels=True):
+def patches(folder, labels=True, names=("visible", "infrared")):
     """Two pairs of four patches each; the left half of each label map is background."""
     rng = np.random.default_rng(0)
     pairs = []
     for stem in ("a", "b"):
-        images = {"visible": rng.integers(0, 255, (16, 16, 3)), "infrared": rng.integers(0, 255, (16, 16))}
+        images = dict(zip(names, (rng.integers(0, 255, (16, 16, 3)), rng.integers(0, 255, (16, 16))), strict=False))
         if labels:
             images["label"] = np.pad(np.full((16, 8), 3), ((0, 0), (8, 0)))
         files = {}
         for role, pixels in images.items():
             path = folder / f"{stem}-{role}.png"
             Image.fromarray(pixels.astype(np.uint8)).save(path)
-            files[role] = ImageFile(path, 3 if role == "visible" else 1, sha256(path))
+            files[role] = ImageFile(path, 3 if role == names[0] else 1, sha256(path))
         pairs.append(Pair("train", stem, 16, 16, files))
-    Manifest(("visible", "infrared"), tuple(pairs)).write(folder / "manifest.csv")
+    Manifest(names, tuple(pairs)).write(folder / "manifest.csv")
     write_patches(folder / "manifest.csv", PatchSettings(size=8, stride=8), folder / "patches.h5")
     return folder / "patches.h5"
 
@@ -39,6 +40,19 @@ def samples(path, kind=LabelledPatchSamples, fixed=False, seed=1, **settings):
 def test_without_options_they_are_the_patches(tmp_path):
     batch = samples(patches(tmp_path), PatchSamples).batch(EVERY, 0)
     assert {key: value.shape for key, value in batch.items()} == dict.fromkeys(["visible", "infrared"], (8, 1, 8, 8))
+
+
+def test_two_sources_of_other_names_go_by_the_same_keys(tmp_path):
+    (tmp_path / "other").mkdir()
+    expected = samples(patches(tmp_path), flip=True).batch(EVERY, 3)
+    found = samples(patches(tmp_path / "other", names=("source_a", "source_b")), flip=True).batch(EVERY, 3)
+    assert list(found) == list(expected) == ["visible", "infrared", "label"]
+    assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+def test_single_images_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"patches\.h5: expected patches of pairs, found those of image; train on a"):
+        samples(patches(tmp_path, names=("image",)))
 
 
 def test_labels_come_along(tmp_path):

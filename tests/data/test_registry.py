@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from decofuse.data.dataset import SOURCES, local
+from decofuse.data.classes import CAMVID, FMB, MSRS, PST900
+from decofuse.data.dataset import SOURCES, Dataset, local
 from decofuse.data.pairing import read_splits
 from decofuse.data.registry import DATASETS, get
 from decofuse.errors import UserError
@@ -34,6 +35,17 @@ def test_entry_is_complete(name):
 
 def test_url_of_an_archive():
     assert get("roadscene").url == "https://github.com/hanna-xu/RoadScene/archive/refs/heads/master.zip"
+
+
+@pytest.mark.parametrize("name", [n for n, d in DATASETS.items() if d.classes])
+def test_classes_have_names_and_colours(name):
+    dataset, table = get(name), {"msrs": MSRS, "fmb": FMB, "pst900": PST900, "camvid": CAMVID}[name]
+    assert (dataset.classes, dataset.colours) == (table.names, table.colours)
+
+
+def test_colours_are_as_many_as_classes():
+    with pytest.raises(ValueError, match="d: 2 classes, 1 colours"):
+        Dataset("d", "single", {}, classes=("a", "b"), colours=((0, 0, 0),))
 
 
 def test_numbers_of_classes():

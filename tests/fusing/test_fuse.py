@@ -160,7 +160,7 @@ def contents(folder):
 
 def test_a_split_is_fused(manifest, tmp_path):
     out = tmp_path / "out"
-    fuse_split(First(), manifest, "test", GREY, PLAIN, out, CPU)
+    fuse_split(First(), manifest, ["test"], GREY, PLAIN, out, CPU)
     assert contents(out) == ["images/a.1.png", "images/b.png", "index.csv", "luma/a.1.png", "luma/b.png"]
     index = FusedIndex.read(out / "index.csv")
     assert list(index.images) == ["a.1", "b"]
@@ -174,26 +174,26 @@ def test_a_split_is_fused(manifest, tmp_path):
 def test_the_sources_are_given_in_their_order(tmp_path):
     """The order of the columns in the manifest does not matter: visible goes first."""
     manifest = write_manifest(tmp_path / "data", ("infrared", "visible"))
-    fuse_split(First(), manifest, "train", GREY, PLAIN, tmp_path / "out", CPU)
+    fuse_split(First(), manifest, ["train"], GREY, PLAIN, tmp_path / "out", CPU)
     visible = tmp_path / "data" / "images" / "visible" / "c.png"
     assert np.array_equal(read_image(tmp_path / "out" / "images" / "c.png"), read_image(visible))
 
 
 def test_results_are_replaced_and_other_files_stay(manifest, tmp_path):
     out = tmp_path / "out"
-    fuse_split(First(), manifest, "test", GREY, PLAIN, out, CPU)
+    fuse_split(First(), manifest, ["test"], GREY, PLAIN, out, CPU)
     (out / "metrics.json").write_text("{}")
-    fuse_split(First(), manifest, "train", GREY, PLAIN, out, CPU)
+    fuse_split(First(), manifest, ["train"], GREY, PLAIN, out, CPU)
     assert contents(out) == ["images/c.png", "index.csv", "luma/c.png", "metrics.json"]
     assert FusedIndex.read(out / "index.csv").image("c").fused_path().is_file()
 
 
 def test_a_failure_leaves_the_old_results(manifest, tmp_path):
     out = tmp_path / "out"
-    fuse_split(First(), manifest, "test", GREY, PLAIN, out, CPU)
+    fuse_split(First(), manifest, ["test"], GREY, PLAIN, out, CPU)
     before = {name: sha256(out / name) for name in contents(out)}
     with pytest.raises(UserError, match=r"manifest.csv: pair a.1: expected finite values"):
-        fuse_split(Broken(), manifest, "test", GREY, PLAIN, out, CPU)
+        fuse_split(Broken(), manifest, ["test"], GREY, PLAIN, out, CPU)
     assert {name: sha256(out / name) for name in contents(out)} == before
     assert sorted(path.name for path in out.iterdir()) == ["images", "index.csv", "luma"]
 
@@ -201,22 +201,22 @@ def test_a_failure_leaves_the_old_results(manifest, tmp_path):
 def test_a_changed_source_is_refused(manifest, tmp_path):
     write_image(tmp_path / "data" / "images" / "infrared" / "b.png", grey(seed=9))
     with pytest.raises(UserError, match=r"b.png: differs from the checksum"):
-        fuse_split(First(), manifest, "test", GREY, PLAIN, tmp_path / "out", CPU)
+        fuse_split(First(), manifest, ["test"], GREY, PLAIN, tmp_path / "out", CPU)
     assert not contents(tmp_path / "out")
 
 
 def test_an_empty_split_is_refused(manifest, tmp_path):
     with pytest.raises(UserError, match=r"manifest.csv: expected pairs in split val, found none"):
-        fuse_split(First(), manifest, "val", GREY, PLAIN, tmp_path / "out", CPU)
+        fuse_split(First(), manifest, ["val"], GREY, PLAIN, tmp_path / "out", CPU)
 
 
 def test_single_images_cannot_be_fused(tmp_path):
     manifest = write_manifest(tmp_path / "data", ("image",))
     with pytest.raises(UserError, match=r"visible and infrared or source_a and source_b, found image"):
-        fuse_split(First(), manifest, "test", GREY, PLAIN, tmp_path / "out", CPU)
+        fuse_split(First(), manifest, ["test"], GREY, PLAIN, tmp_path / "out", CPU)
 
 
 def test_a_stem_must_not_leave_the_folder(manifest, tmp_path):
     manifest.write_text(manifest.read_text().replace("test,b,", "test,../b,"))
     with pytest.raises(UserError, match=r"plain file names as stems, found '../b'"):
-        fuse_split(First(), manifest, "test", GREY, PLAIN, tmp_path / "out", CPU)
+        fuse_split(First(), manifest, ["test"], GREY, PLAIN, tmp_path / "out", CPU)

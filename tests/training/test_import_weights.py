@@ -154,7 +154,7 @@ def test_every_tensor_arrives_buffers_and_counters_too(method, network, checkpoi
 def test_the_imported_network_fuses_as_the_original(method, network, checkpoint, tmp_path):
     bring_in(method, checkpoint, tmp_path)
     sources = torch.rand(2, 1, 1, 12, 17)
-    again = load_network(METHODS[method][0], method, "fusion", tmp_path / "out").eval()
+    again = load_network(METHODS[method][0], method, ["fusion"], tmp_path / "out").eval()
     with torch.no_grad():
         assert torch.equal(again.fuse(*sources), network.eval().fuse(*sources))
 
@@ -438,7 +438,7 @@ def test_published_names_with_the_golden_weights_fuse_as_published(method, tmp_p
         for part, tensors in parts.items()
     }
     bring_in(method, stored, tmp_path, network={})
-    network = load_network(METHODS[method][0], method, "fusion", tmp_path / "out").eval()
+    network = load_network(METHODS[method][0], method, ["fusion"], tmp_path / "out").eval()
     with np.load(GOLDEN / f"{method}.npz") as arrays, torch.no_grad():
         fused = network.fuse(torch.from_numpy(arrays["vi"]), torch.from_numpy(arrays["ir"]))
         assert fused.numpy() == pytest.approx(arrays["fused"], abs=1e-5)

@@ -104,7 +104,7 @@ def trained(tmp_path, **kwargs):
     task, optimizer, resume = start(tmp_path, **kwargs)
     resume.folder.mkdir(parents=True, exist_ok=True)
     logged = []
-    rows = run(task, optimizer, resume, lambda step, values: logged.append((step, values)), save_every_s=0)
+    rows, _ = run(task, optimizer, resume, lambda step, values: logged.append((step, values)), save_every_s=0)
     return task.network, optimizer, rows, logged
 
 

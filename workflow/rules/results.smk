@@ -16,7 +16,7 @@ OUTPUTS:
 rule table:
     """Gather the scores of every method and test dataset."""
     input:
-        lambda w: RUN.all_scores(w.preset),
+        lambda w: RUN.all_scores(w.preset, RUN.params.variants),
     output:
         csv="results/{preset}/metrics.csv",
         json="results/{preset}/metrics.json",
@@ -37,7 +37,7 @@ rule table:
 rule comparison:
     """Put the scores beside published numbers, with what differs, on a page for people."""
     input:
-        scores=lambda w: RUN.all_scores(w.preset),
+        scores=lambda w: RUN.all_scores(w.preset, RUN.params.run),
         published="workflow/published.csv",
     output:
         csv="results/{preset}/benchmark.csv",

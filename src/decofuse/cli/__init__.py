@@ -9,7 +9,15 @@ import os
 import sys
 import warnings
 
-from decofuse.cli import data, evaluation, export, fusing, tools, training  # noqa: F401 - each registers its commands
+from decofuse.cli import (  # noqa: F401 - each registers its commands
+    data,
+    evaluation,
+    export,
+    fusing,
+    segmentation,
+    tools,
+    training,
+)
 from decofuse.cli.app import app
 from decofuse.errors import UserError
 

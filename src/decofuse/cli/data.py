@@ -12,7 +12,7 @@ from decofuse.cli.app import Manifest, Settings, Threads, app, settings_of, trac
 from decofuse.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from decofuse.data.dataset import Dataset
 
 LOCKS = Path("workflow/locks")
 
@@ -41,7 +41,7 @@ def dataset(
     name: Annotated[str, typer.Argument(help="Name of the dataset.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder that gets images/ and manifest.csv.", show_default=False)],
     settings: Settings = "",
-    archive: Annotated[Path | None, typer.Option(help="Its archive, if it is downloaded.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="Its archive, or that of the dataset it is made from.")] = None,
     splits: Annotated[Path | None, typer.Option(help="Its split file, if it is public.")] = None,
     threads: Threads = 2,
 ) -> None:
@@ -54,6 +54,8 @@ def dataset(
             _public(name, values[f"public.{name}"], archive, splits, out, threads)
         elif section["kind"] == "scenes":
             _scenes(name, section, out, threads)
+        elif section["kind"] == "exposures":
+            _exposures(name, section, values[f"public.{section['of']}"], archive, splits, out, threads)
         else:
             _own(name, section, out, threads)
         run.artifact(out / "manifest.csv")
@@ -80,10 +82,9 @@ def patches(
 def _public(
     name: str, entry: dict[str, Any], archive: Path | None, splits: Path | None, out: Path, threads: int
 ) -> None:
-    from decofuse.data.dataset import Dataset
     from decofuse.data.prepare import prepare
 
-    declared = Dataset(**{**entry, "classes": tuple(entry["classes"])})
+    declared = _declared(entry)
     if declared.kind == "archive" and archive is None:
         raise UserError(f"dataset {name}: expected --archive; download it first: decofuse download {declared.url}")
     source = archive or out / "source"
@@ -102,6 +103,37 @@ def _scenes(name: str, section: dict[str, Any], out: Path, threads: int) -> None
     with tempfile.TemporaryDirectory(dir=out, prefix=".scenes-") as folder:
         write_scenes(size, Path(folder), threads)
         prepare(local(name, classes=MSRS.names), Path(folder), out, threads=threads)
+
+
+def _exposures(
+    name: str,
+    section: dict[str, Any],
+    entry: dict[str, Any],
+    archive: Path | None,
+    splits: Path | None,
+    out: Path,
+    threads: int,
+) -> None:
+    from decofuse.data.exposure_settings import ExposuresSettings
+    from decofuse.data.exposures import make_exposures
+
+    source = _declared(entry)
+    if archive is None:
+        raise UserError(
+            f"dataset {name}: expected --archive, that of {source.name}; download it first: decofuse download "
+            f"{source.url}"
+        )
+    settings = ExposuresSettings(**{key: value for key, value in section.items() if key != "kind"})
+    lock = LOCKS / f"{source.name}.json"
+    make_exposures(name, settings, source, archive, out, splits=splits, lock=lock, threads=threads)
+
+
+def _declared(entry: dict[str, Any]) -> "Dataset":
+    """A public dataset as the settings state it."""
+    from decofuse.data.dataset import Dataset
+
+    colours = tuple(tuple(colour) for colour in entry["colours"])
+    return Dataset(**{**entry, "classes": tuple(entry["classes"]), "colours": colours})
 
 
 def _own(name: str, section: dict[str, Any], out: Path, threads: int) -> None:

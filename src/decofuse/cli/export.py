@@ -58,7 +58,7 @@ def export(
         )
     about = {"method": name, "task": served}
     if weights:
-        about |= {"phase": str(METHODS[name].last_phase), "weights_sha256": sha256(weights / WEIGHTS)}
+        about |= {"weights_sha256": sha256(weights / WEIGHTS)}
     difference = export_onnx(fuser, sources, axes, about, out)
     size = "any size" if "height" in axes else f"{width}x{height} pixels (width x height)"
     print(f"{out}: {name}, {size}, at most {difference:.1e} from PyTorch on {paths[0].name} and {paths[1].name}")

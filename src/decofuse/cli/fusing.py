@@ -33,7 +33,9 @@ _LOG = logging.getLogger(__name__)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
-Split = Annotated[str, typer.Option(help="Split of the dataset.")]
+Splits = Annotated[
+    list[str] | None, typer.Option(help="Split of the dataset; may be given several times. [default: test]")
+]
 
 
 @app.command()
@@ -43,9 +45,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder that gets images/, luma/ and index.csv.", show_default=False)],
     weights: Annotated[Path | None, typer.Option(help="Folder of the trained weights.")] = None,
     settings: Settings = "",
-    split: Split = "test",
+    split: Splits = None,
 ) -> None:
-    """Fuse a split of a dataset: colour is kept, and an index with checksums is written last."""
+    """Fuse splits of a dataset: colour is kept, and an index with checksums is written last."""
     if method not in METHODS:
         raise UserError(f"generate: expected a method ({', '.join(METHODS)}), found {method!r}")
     entry = METHODS[method]
@@ -59,9 +61,11 @@ def generate(
     inputs = [manifest, *([weights / "weights.safetensors"] if weights else [])]
     with tracked(f"generate {dataset} {method}", values, inputs) as run:
         build = getattr(importlib.import_module(entry.module), entry.network)
-        network = load_network(build, method, entry.last_phase, weights)
+        network = load_network(build, method, entry.fusing_phases, weights)
         views = Views(**values[f"views.{dataset}.{method}"])
-        fuse_split(network, manifest, split, views, FuseSettings(**values[f"methods.{method}.fuse"]), out, device)
+        fuse_split(
+            network, manifest, split or ["test"], views, FuseSettings(**values[f"methods.{method}.fuse"]), out, device
+        )
         run.artifact(out / "index.csv")
         for image in sorted((out / "images").iterdir())[:3]:
             run.artifact(image)

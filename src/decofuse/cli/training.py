@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decofuse.training.stage import Job
 
 STATES = Path("checkpoints")
+SaveEvery = Annotated[float, typer.Option(help="Seconds between two saves of the resume state.")]
 _LOG = logging.getLogger(__name__)
 
 
@@ -29,7 +30,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder that gets weights and curves.", show_default=False)],
     start: Annotated[Path | None, typer.Option(help="Folder of the phase before; none for a first phase.")] = None,
     settings: Settings = "",
-    save_every: Annotated[float, typer.Option(help="Seconds between two saves of the resume state.")] = 30.0,
+    save_every: SaveEvery = 30.0,
 ) -> None:
     """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
     _check(method, phase)
@@ -43,7 +44,7 @@ def train(
         job = make_job(method, phase, values)
         row = run_stage(
             job,
-            data=data,
+            data=[data],
             start=start,
             out=out,
             states=states,

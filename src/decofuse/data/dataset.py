@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from decofuse.data.classes import Colour
+
 Task = Literal["infrared-visible", "medical", "multi-exposure", "multi-focus", "single"]
 Kind = Literal["archive", "manual", "local"]
 
@@ -32,6 +34,7 @@ class Dataset:
         repository: GitHub owner/name/branch of a dataset that can be downloaded, else empty.
         page: Project page of a dataset that has to be fetched by hand, else empty.
         classes: Names of the label classes by index; empty where there are no labels or they are not known.
+        colours: Colour of each class (RGB) in label maps that show colours; empty where the classes have none.
         void: A label value beside IGNORED_LABEL that belongs to no class.
         about: Licence and citation, in one line.
     """
@@ -42,8 +45,13 @@ class Dataset:
     repository: str = ""
     page: str = ""
     classes: tuple[str, ...] = ()
+    colours: tuple[Colour, ...] = ()
     void: int | None = None
     about: str = ""
+
+    def __post_init__(self) -> None:
+        if self.colours and len(self.colours) != len(self.classes):
+            raise ValueError(f"{self.name}: {len(self.classes)} classes, {len(self.colours)} colours")
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -45,6 +45,14 @@ class ImageStore:
         """Number of pairs."""
         return len(self.pairs)
 
+    def file(self, index: int, role: str) -> Path:
+        """The file of a source or label, checked against the manifest's checksum.
+
+        Raises:
+            UserError: the file is gone or altered.
+        """
+        return self.pairs[index].path(role)
+
     def image(self, index: int, role: str) -> UInt8:
         """Pixels of a source, H×W (grey) or H×W×3 (RGB) uint8; class indices H×W for `label`. Not to be written to.
 
@@ -54,7 +62,7 @@ class ImageStore:
         key = (index, role)
         if key in self._kept:
             return self._kept[key]
-        path = self.pairs[index].path(role)
+        path = self.file(index, role)
         pixels = read_label(path) if role == LABEL else read_image(path)
         if pixels.nbytes <= self._free:
             self._free -= pixels.nbytes

@@ -1,6 +1,7 @@
 """Pairing: which images show the same scene, whether they fit together, and which split they belong to.
 
-Two images belong together if their stems are equal, case included. Every image of a pair is decoded in full.
+Two images belong together if their stems are equal, case included. Every image of a pair is decoded in full. A label
+map that shows the colours of its dataset's classes is replaced by a PNG of class indices.
 """
 
 import csv
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from decofuse.data.archive import LABELS
+from decofuse.data.classes import ClassTable
 from decofuse.data.dataset import IGNORED_LABEL, Dataset
 from decofuse.data.images import inspect_image, read_label
+from decofuse.data.labels import indices_of, read_colour_map, write_label
 from decofuse.data.manifest import LABEL, SPLITS, ImageFile, Manifest, Pair
 from decofuse.errors import UserError
 from decofuse.files import sha256
@@ -42,7 +45,7 @@ class Report:
 
 
 def pair(images: Path, dataset: Dataset, splits: Path | None = None, threads: int = 4) -> tuple[Manifest, Report]:
-    """Pair the images in the layout of `decofuse.data.archive`.
+    """Pair the images in the layout of `decofuse.data.archive`, and turn label maps in colours into indices there.
 
     Args:
         images: The folder with a sub-folder for each source and, where there are labels, `labels`.
@@ -55,7 +58,7 @@ def pair(images: Path, dataset: Dataset, splits: Path | None = None, threads: in
 
     Raises:
         UserError: no pair at all, a split without any, images of different size in a pair, an unreadable or cut-off
-            image, a label value that is no class, or a bad split file.
+            image, a label value or colour that is no class, or a bad split file.
     """
     whole, orphans = _match(images, dataset)
     if not whole:
@@ -148,12 +151,34 @@ def _inspect(key: Key, paths: dict[str, Path], dataset: Dataset) -> Pair:
                 f"found {info.height}x{info.width}; a pair must be registered: crop it or remove it"
             )
     if LABEL in paths:
+        paths = {**paths, LABEL: _as_indices(paths[LABEL], dataset)}
         _check_label(paths[LABEL], dataset)
     files = {
         role: ImageFile(path, 1 if role == LABEL else infos[role].channels, sha256(path))
         for role, path in paths.items()
     }
     return Pair(split, stem, *size, files)
+
+
+def _as_indices(path: Path, dataset: Dataset) -> Path:
+    """The label map; one in the colours of the classes is replaced by a palette PNG of indices."""
+    rgb = read_colour_map(path) if dataset.colours else None
+    if rgb is None:
+        return path
+    classes = ClassTable(dataset.classes, dataset.colours)
+    try:
+        label = indices_of(rgb, classes)
+    except ValueError as error:
+        named = zip(classes.names, classes.colours, strict=True)
+        palette = "; ".join(f"{name} {','.join(map(str, colour))}" for name, colour in named)
+        raise UserError(
+            f"{path}: expected class indices, or only the colours of {dataset.name} ({palette}), found {error}; "
+            "save class indices, or these colours as PNG"
+        ) from error
+    path.unlink()
+    target = path.with_suffix(".png")
+    write_label(target, label, classes)
+    return target
 
 
 def _check_label(path: Path, dataset: Dataset) -> None:

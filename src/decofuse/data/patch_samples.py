@@ -1,4 +1,8 @@
-"""Training samples from the HDF5 patches."""
+"""Training samples from the HDF5 patches of a dataset of pairs.
+
+The keys are `visible` and `infrared` whatever the task: where sources are called `source_a` and `source_b`, the first
+comes under `visible` and the second under `infrared`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +12,17 @@ from numpy.typing import NDArray
 
 from decofuse.data.manifest import LABEL
 from decofuse.data.patch_file import PatchDataset
+from decofuse.errors import UserError
 from decofuse.seeding import seed_for
 from decofuse.settings import PatchSampling
 
 Arrays = dict[str, NDArray[Any]]
-_SOURCES = ("visible", "infrared")
+_KEYS = ("visible", "infrared")
 _BLOCK = 1024  # patches looked at together
 
 
 class PatchSamples:
-    """Patches of `visible` and `infrared`: luma, N×1×P×P float32 in [0, 1]."""
+    """Patches of the first source as `visible` and the second as `infrared`: luma, N×1×P×P float32 in [0, 1]."""
 
     labelled = False
 
@@ -32,15 +37,22 @@ class PatchSamples:
             fixed: flip nothing.
 
         Raises:
-            UserError: the file is missing, damaged, or lacks the split or a source.
+            UserError: the file is missing, damaged, or lacks the split, or its dataset is not one of pairs.
         """
-        roles = [*_SOURCES, LABEL]
         with PatchDataset(path, (split,)) as every:
             self._has_labels = LABEL in every.sources
+            sources = [source for source in every.sources if source != LABEL]
             keep = np.arange(len(every))
+        if len(sources) != len(_KEYS):
+            raise UserError(
+                f"{path}: expected patches of pairs, found those of {', '.join(sources) or 'no source'}; "
+                "train on a dataset of pairs"
+            )
+        self._key_of = {**dict(zip(sources, _KEYS, strict=True)), LABEL: LABEL}
         if self._has_labels and settings.background == "drop":
             keep = _with_objects(path, split)
-        self._patches = PatchDataset(path, (split,), roles if self.labelled and self._has_labels else _SOURCES)
+        roles = [*sources, LABEL] if self.labelled and self._has_labels else sources
+        self._patches = PatchDataset(path, (split,), roles)
         self._keep = keep
         self._flip = settings.flip and not fixed
         self._seed = seed
@@ -51,9 +63,9 @@ class PatchSamples:
 
     def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
         """Patches by index; all images of a sample are flipped alike."""
-        arrays: Arrays = {**self._patches.batch(self._keep[indices])}
+        arrays: Arrays = {self._key_of[role]: a for role, a in self._patches.batch(self._keep[indices]).items()}
         if self.labelled and not self._has_labels:
-            arrays[LABEL] = np.zeros(arrays[_SOURCES[0]].shape, np.uint8)
+            arrays[LABEL] = np.zeros(arrays[_KEYS[0]].shape, np.uint8)
         return self._flipped(arrays, step) if self._flip else arrays
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """The dataset stage: from an archive or a folder to checked images and their manifest."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from decofuse.data.locks import verify_lock, write_lock
 from decofuse.data.manifest import Manifest
 from decofuse.data.pairing import pair, warn_skipped
 from decofuse.errors import UserError
-from decofuse.files import atomic_folder, write_json
+from decofuse.files import atomic, atomic_folder, write_json
 
 
 def prepare(
@@ -28,7 +29,8 @@ def prepare(
         source: ZIP archive or folder with the files; both will do for every kind of dataset.
         out: Folder of the dataset. Images of an earlier run are replaced as a whole.
         splits: CSV file `split,stem`; a local dataset has its own `splits.csv` if this is not given.
-        lock: Checksums to compare with; written if the file does not exist. None for data that have no fixed content.
+        lock: Checksums of the files as they came, to compare with; written if the file does not exist. None for data
+            that have no fixed content.
         threads: Images that are checked at the same time.
 
     Returns:
@@ -40,19 +42,20 @@ def prepare(
     """
     _require_source(dataset, source)
     images, table = out / "images", out / "manifest.csv"
-    with atomic_folder(images) as folder:
-        selection = extract(source, dataset, folder)
-        warn_skipped(dataset.name, "that belong to no pair (by their name), skipped", selection.ignored)
-        if lock is not None and lock.exists():
-            verify_lock(folder, lock)
-        table.unlink(missing_ok=True)
-    own = source / "splits.csv"
-    if splits is None and dataset.kind == "local" and own.is_file():
-        splits = own
-    manifest, report = pair(images, dataset, splits, threads)
-    write_json(out / "pairing.json", dataclasses.asdict(report) | {"ignored": selection.ignored})
-    if lock is not None and not lock.exists():
-        write_lock(images, lock)
+    with contextlib.ExitStack() as until_paired:
+        with atomic_folder(images) as folder:
+            selection = extract(source, dataset, folder)
+            warn_skipped(dataset.name, "that belong to no pair (by their name), skipped", selection.ignored)
+            if lock is not None and lock.exists():
+                verify_lock(folder, lock)
+            elif lock is not None:  # of the files as they came: pairing turns label maps in colours into indices
+                write_lock(folder, until_paired.enter_context(atomic(lock)))
+            table.unlink(missing_ok=True)
+        own = source / "splits.csv"
+        if splits is None and dataset.kind == "local" and own.is_file():
+            splits = own
+        manifest, report = pair(images, dataset, splits, threads)
+        write_json(out / "pairing.json", dataclasses.asdict(report) | {"ignored": selection.ignored})
     manifest.write(table)
     return manifest
 

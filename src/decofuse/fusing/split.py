@@ -1,5 +1,6 @@
 """A split of a dataset to a folder of fused images: the stage `generate`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,13 +22,13 @@ ROLES = (("visible", "infrared"), ("source_a", "source_b"))  # in the order of F
 def fuse_split(  # noqa: PLR0917
     network: Fuser,
     manifest_path: Path,
-    split: str,
+    splits: Sequence[str],
     views: Views,
     settings: FuseSettings,
     out: Path,
     device: torch.device,
 ) -> None:
-    """Fuse all pairs of one split of a dataset.
+    """Fuse all pairs of some splits of a dataset.
 
     Nothing in `out` changes before all is done; then it gets `images/<stem>.png` (colour where a source has it),
     `luma/<stem>.png` (grey, what metrics read) and last `index.csv`, a `FusedIndex` in manifest order. What else lies
@@ -36,21 +37,21 @@ def fuse_split(  # noqa: PLR0917
     Args:
         network: a trained network or a training-free fuser.
         manifest_path: manifest of the dataset.
-        split: train, val or test.
+        splits: of train, val and test.
         views: what the network is given and gives.
         settings: how the output becomes 8 bits and gets its colour.
         out: folder of the results.
         device: where to compute.
 
     Raises:
-        UserError: the manifest does not list pairs of two sources in that split, a source is not the file that it
+        UserError: the manifest does not list pairs of two sources in these splits, a source is not the file that it
             lists, or a pair cannot be fused.
     """
-    pairs, roles = _pairs(manifest_path, split)
+    pairs, roles = _pairs(manifest_path, splits)
     images, lumas, index = out / "images", out / "luma", out / INDEX
     entries = {}
     with atomic_folder(images) as new_images, atomic_folder(lumas) as new_lumas:
-        for pair in progress(pairs, f"fuse {split}", unit="pair"):
+        for pair in progress(pairs, f"fuse {', '.join(splits)}", unit="pair"):
             source_a, source_b = (read_image(pair.path(role)) for role in roles)
             try:
                 fused = fuse_pair(network, (source_a, source_b), views, settings, device)
@@ -65,17 +66,19 @@ def fuse_split(  # noqa: PLR0917
     FusedIndex(index, entries).write()
 
 
-def _pairs(manifest_path: Path, split: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """The pairs of a split, and the names of their first and second source."""
+def _pairs(manifest_path: Path, splits: Sequence[str]) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """The pairs of the splits, and the names of their first and second source."""
     manifest = Manifest.read(manifest_path)
     roles = next((roles for roles in ROLES if set(roles) == set(manifest.sources)), None)
     if roles is None:
         expected = " or ".join(" and ".join(names) for names in ROLES)
         found = ", ".join(manifest.sources) or "none"
         raise UserError(f"{manifest_path}: expected sources {expected}, found {found}; give a dataset of pairs")
-    pairs = manifest.split(split)
+    pairs = manifest.split(*splits)
     if not pairs:
-        raise UserError(f"{manifest_path}: expected pairs in split {split}, found none; choose another split")
+        raise UserError(
+            f"{manifest_path}: expected pairs in split {' or '.join(splits)}, found none; choose another split"
+        )
     unsafe = next((pair.stem for pair in pairs if Path(pair.stem).name != pair.stem), None)
     if unsafe is not None:
         raise UserError(

@@ -23,6 +23,39 @@ def pixel_losses(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits, label, ignore_index=IGNORED_LABEL, reduction="none")
 
 
+def weighted_pixel_losses(logits: Tensor, label: Tensor, weights: Tensor) -> Tensor:
+    """`pixel_losses` with a weight a class, which multiplies the losses of its pixels."""
+    return F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORED_LABEL, reduction="none")
+
+
+def lovasz_softmax_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Lovász-softmax (Berman et al., CVPR 2018): a surrogate of 1 - IoU, the mean over the classes that are present.
+
+    For each class, the errors |1(label = c) - p_c| of the labelled pixels of the whole batch are sorted, and weighted
+    by the increments of the Jaccard loss along that order.
+
+    Args:
+        logits: N×C×H×W.
+        label: class indices below C, or 255 where ignored; N×H×W int64.
+
+    Returns:
+        A scalar; 0 if nothing is labelled.
+    """
+    counted = label != IGNORED_LABEL
+    probabilities = logits.softmax(dim=1).movedim(1, -1)[counted]
+    label = label[counted]
+    losses = []
+    for name in label.unique():  # type: ignore[no-untyped-call]
+        member = (label == name).to(logits.dtype)
+        errors, order = (member - probabilities[:, name]).abs().sort(descending=True)
+        truth = member[order]
+        intersection = truth.sum() - truth.cumsum(0)
+        union = truth.sum() + (1 - truth).cumsum(0)
+        jaccard = 1 - intersection / union
+        losses.append(errors @ torch.cat((jaccard[:1], jaccard.diff())))
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
 def hard_pixel_loss(losses: Tensor, threshold: float, pixels: int) -> Tensor:
     """Online hard example mining: the mean over pixels whose class has a probability below `threshold`; a scalar.
 

@@ -126,8 +126,21 @@ class CDDFuse(Fuser):
 
     def join(self, visible: Tensor, infrared: Tensor, of_visible: Features, of_infrared: Features) -> Tensor:
         """The fused image, N×1×H×W in (0, 1), from the features of both sources."""
-        base = self.base_fusion(of_visible.base + of_infrared.base)
-        detail = self.detail_fusion(of_visible.detail + of_infrared.detail)
+        base, detail = self.merged_base(of_visible, of_infrared), self.merged_detail(of_visible, of_infrared)
+        return self.decoded(visible, infrared, base, detail)
+
+    def merged_base(self, of_visible: Features, of_infrared: Features) -> Tensor:
+        """The base features of both sources in one map, N×C×H×W."""
+        merged: Tensor = self.base_fusion(of_visible.base + of_infrared.base)
+        return merged
+
+    def merged_detail(self, of_visible: Features, of_infrared: Features) -> Tensor:
+        """The detail features of both sources in one map, N×C×H×W."""
+        merged: Tensor = self.detail_fusion(of_visible.detail + of_infrared.detail)
+        return merged
+
+    def decoded(self, visible: Tensor, infrared: Tensor, base: Tensor, detail: Tensor) -> Tensor:
+        """The fused image, N×1×H×W in (0, 1), from merged features."""
         skips = {"visible": visible, "sum": infrared + visible, "none": None}
         fused: Tensor = self.decoder(base, detail, skips[self.skip])
         return fused
@@ -167,6 +180,13 @@ def fusion_terms(network: CDDFuse, batch: Mapping[str, Tensor]) -> dict[str, Ten
     visible, infrared = batch["visible"], batch["infrared"]
     of_visible, of_infrared = network.encoder(visible), network.encoder(infrared)
     fused = network.join(visible, infrared, of_visible, of_infrared)
+    return merged_terms(visible, infrared, fused, of_visible, of_infrared)
+
+
+def merged_terms(
+    visible: Tensor, infrared: Tensor, fused: Tensor, of_visible: Features, of_infrared: Features
+) -> dict[str, Tensor]:
+    """The terms of `fusion_terms` for an image that is fused already."""
     return {
         "intensity": intensity_loss(visible, infrared, fused),
         "gradient": maximum_gradient_loss(visible, infrared, fused),

@@ -6,9 +6,10 @@ frozen segmentation network into meta features; a transform turns the detail fea
 them. Maps are N×C×H×W; batch norms have PyTorch's defaults.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,6 @@ from torch.nn import functional as F
 from decofuse.models.method import Upstream
 from decofuse.models.restormer import Norm, detail_branch
 from decofuse.models.ssdfusion_blocks import SSDFUSION_NAMES, Downsampler, Halving, PreActivatedConv, ResidualDenseBlock
-from decofuse.segmentation.segnext import SegNeXt
 
 LAYER_SCALE = 1e-6  # initial weight of the block's branch
 EPSILON = 1e-6  # in the response norm
@@ -208,20 +208,69 @@ class Fusion(NamedTuple):
     rgb: Tensor
 
 
-class Teacher:
-    """The backbone of a segmentation network, frozen: in evaluation mode and without gradient, so nothing changes it.
+class Featured(Protocol):
+    """What a teacher must be able to do."""
+
+    def features(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """Maps of RGB images N×3×H×W in [0, 1], finest level first."""
+        ...
+
+
+class Teacher(nn.Module):
+    """A segmentation network, frozen: always in evaluation mode and without gradient, so nothing changes it.
 
     Args:
-        segmentation: a module whose `features` gives the maps of RGB images, finest level first; frozen here.
+        segmentation: a module with `features`, see `Featured`; frozen here. As upstream the images are not normalised
+            as for the network's own training, unless its `features` do it.
     """
 
-    def __init__(self, segmentation: SegNeXt) -> None:
+    def __init__(self, segmentation: nn.Module) -> None:
+        super().__init__()
         self.segmentation = segmentation.eval().requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        del mode
+        return super().train(False)
+
     @torch.no_grad()
-    def __call__(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        """The maps of N×3×H×W in [0, 1]; as upstream not normalised as for the network's own training."""
-        return self.segmentation.features(rgb)
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """The maps of N×3×H×W in [0, 1]."""
+        return cast(Featured, self.segmentation).features(rgb)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Interface(Generic[Network]):
+    """What a method declares to take part in the meta phase; its levels are as many as its detail features.
+
+    Attributes:
+        fuse: fuses a batch: (network, batch, **options) -> Fusion. `visible` is N×3×H×W RGB, `infrared` N×1×H×W, both
+            in [0, 1], `label` N×1×H×W class indices; H and W multiples of 16.
+        modules: fresh meta modules for (network, channels of the segmentation maps); a level's detail features are four
+            times as large as its segmentation map.
+    """
+
+    fuse: Callable[..., Fusion]
+    modules: Callable[[Network, Sequence[int]], MetaModules]
+
+
+class MetaNetwork(nn.Module):
+    """The start of a meta phase: a network that has learnt to fuse, fresh meta modules, a frozen teacher.
+
+    Attributes:
+        fusion: the network; what upstream's stage III keeps under `model.`.
+        meta: the meta modules.
+        teacher: the segmentation network.
+    """
+
+    def __init__(self, fusion: nn.Module, meta: MetaModules, teacher: Teacher) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.meta = meta
+        self.teacher = teacher
 
 
 def meta_terms(modules: MetaModules, details: Sequence[Tensor], maps: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -27,6 +27,19 @@ class Fuser(nn.Module):
 
 
 @dataclass(frozen=True)
+class Custom:
+    """Parameters that AdamW treats in their own way, as mmsegmentation's custom keys do: the head's come first.
+
+    Attributes:
+        head: parts of names of the head's parameters, whose learning rate is higher.
+        undecayed: parts of names of other parameters, which are not decayed.
+    """
+
+    head: tuple[str, ...] = ()
+    undecayed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Phase:
     """One training stage: the total loss is Σ weight · term, the weights are settings of the same names.
 
@@ -37,19 +50,21 @@ class Phase:
         trains: names of the network's child modules that are optimised; all others are frozen.
         terms: (network, batch, **options) -> scalar loss terms by name, not weighted; `batch` is what the samples of
             the phase give. Options are the settings that only this phase has.
-        previous: phase whose weights this one starts from; None starts from initialisation.
+        previous: phase, or phases, whose weights this one starts from; None starts from initialisation.
         carries: whether moments and learning-rate schedule of that phase go on; False starts them anew.
         joint: whether one optimiser holds all that is trained, so that the gradient is clipped as a whole; else each
             part has its own.
         smallest_batch: samples that a step needs at least; a smaller last batch of an epoch is left out.
+        custom: parameters that AdamW treats in their own way.
     """
 
     trains: tuple[str, ...]
     terms: Callable[..., dict[str, Tensor]]
-    previous: str | None = None
+    previous: str | tuple[str, ...] | None = None
     carries: bool = True
     joint: bool = False
     smallest_batch: int = 1
+    custom: Custom | None = None
 
 
 @dataclass(frozen=True)

@@ -232,26 +232,37 @@ def reconstruction_terms(
 
 
 def fusion_terms(
-    network: SSDFusion, batch: Mapping[str, Tensor], levels: Sequence[float] = LEVELS
+    network: SSDFusion,
+    batch: Mapping[str, Tensor],
+    levels: Sequence[float] = LEVELS,
+    mask_classes: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the second loss.
 
     Args:
         network: the network.
-        batch: `visible` and `infrared` as in `reconstruction_terms`, `label` N×1×H×W: where it is above 0, the
-            intensity term follows the infrared source.
+        batch: `visible` and `infrared` as in `reconstruction_terms`, `label` N×1×H×W class indices.
         levels: weights of the three levels in the decomposition term.
+        mask_classes: classes where the intensity term follows the infrared source; None, as upstream: all above 0.
     """
     output = network.features(batch["visible"], batch["infrared"])
-    return output_terms(output, batch["visible"], batch["infrared"], batch["label"], levels)
+    mask = infrared_mask(batch["label"], mask_classes)
+    return output_terms(output, batch["visible"], batch["infrared"], mask, levels)
+
+
+def infrared_mask(label: Tensor, classes: Sequence[int] | None) -> Tensor:
+    """Where the intensity term follows the infrared source, above 0 there: the label itself, or 1 in these classes."""
+    if classes is None:
+        return label
+    return torch.isin(label, torch.tensor(classes, dtype=label.dtype, device=label.device)).to(label.dtype)
 
 
 def output_terms(
-    output: Output, visible: Tensor, infrared: Tensor, label: Tensor, levels: Sequence[float] = LEVELS
+    output: Output, visible: Tensor, infrared: Tensor, mask: Tensor, levels: Sequence[float] = LEVELS
 ) -> dict[str, Tensor]:
-    """The terms of `fusion_terms` for an output that is at hand."""
+    """The terms of `fusion_terms` for an output that is at hand, N×1×H×W `mask` as of `infrared_mask`."""
     return {
-        "intensity": selected_intensity_loss(infrared, visible, output.fused, label, EPSILON),
+        "intensity": selected_intensity_loss(infrared, visible, output.fused, mask, EPSILON),
         "gradient": maximum_gradient_loss(visible, infrared, output.fused),
         "decomposition": decomposition_term(output.of_visible, output.of_infrared, levels),
     }

@@ -1,6 +1,7 @@
 """A page of tables before it gets a form: plain text and its meaning, nothing escaped."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Mark = Literal["best", "second", ""]
@@ -45,6 +46,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture of the page: its heading, and its PNG or JPEG file."""
+
+    title: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole page.
 
@@ -55,11 +64,13 @@ class Page:
         notes: what the rows of published numbers point to.
         trainings: method and what differs in its training here.
         conventions: metric and its convention.
+        pictures: shown after the tables.
     """
 
     title: str
     introduction: tuple[str, ...]
     tables: tuple[Table, ...]
-    notes: tuple[str, ...]
-    trainings: tuple[tuple[str, str], ...]
-    conventions: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    trainings: tuple[tuple[str, str], ...] = ()
+    conventions: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Picture, ...] = ()

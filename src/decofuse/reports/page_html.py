@@ -1,8 +1,9 @@
 """A page as one self-contained HTML file, for screens of any width; all text is escaped, nothing is loaded."""
 
+import base64
 from html import escape
 
-from decofuse.reports.page import Cell, Page, Row, Table
+from decofuse.reports.page import Cell, Page, Picture, Row, Table
 from decofuse.text import printable
 
 _STYLE = """
@@ -28,6 +29,7 @@ thead tr > :first-child { background: linear-gradient(var(--soft), var(--soft)),
 .spread { color: var(--quiet); font-size: .8em; font-weight: 400 }
 .second { text-decoration: underline; text-underline-offset: 3px }
 .about, .remarks { color: var(--quiet); margin: .25rem 0 }
+.wide img { display: block; min-width: 56rem; width: 100%; background: #fff }
 :target { background: var(--soft) }
 """
 
@@ -41,6 +43,7 @@ def render(page: Page) -> str:
         f"<h1>{_text(page.title)}</h1>",
         *(f"<p>{_text(paragraph)}</p>" for paragraph in page.introduction),
         *map(_table, page.tables),
+        *map(_picture, page.pictures),
     ]
     if page.notes:
         notes = "\n".join(f'<li id="note-{i}">{_text(note)}</li>' for i, note in enumerate(page.notes, start=1))
@@ -59,6 +62,15 @@ def _table(table: Table) -> str:
         f'<div class="wide" tabindex="0">\n<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n'
         + "\n".join(map(_row, table.rows))
         + f"\n</tbody>\n</table>\n</div>\n{remarks}"
+    )
+
+
+def _picture(picture: Picture) -> str:
+    kind = "jpeg" if picture.path.suffix.lower() in (".jpg", ".jpeg") else "png"
+    data = base64.b64encode(picture.path.read_bytes()).decode()
+    return (
+        f'<h2>{_text(picture.title)}</h2>\n<div class="wide" tabindex="0">'
+        f'<img alt="{_text(picture.title)}" src="data:image/{kind};base64,{data}"></div>'
     )
 
 

@@ -1,18 +1,30 @@
 """A page as Markdown."""
 
+import os
+from pathlib import Path
+from urllib.parse import quote
+
 from decofuse.reports.page import Cell, Page, Row, Table
 from decofuse.text import markdown
 
 _MARKS = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
 
 
-def render(page: Page) -> str:
-    """The page as GitHub's Markdown, all text escaped."""
+def render(page: Page, folder: Path | None = None) -> str:
+    """The page as GitHub's Markdown, all text escaped.
+
+    Args:
+        page: what to show.
+        folder: where the page will lie, which pictures are named from.
+    """
     lines = [f"# {markdown(page.title)}", ""]
     for paragraph in page.introduction:
         lines += [markdown(paragraph), ""]
     for table in page.tables:
         lines += [*_table(table), ""]
+    for picture in page.pictures:
+        path = os.path.relpath(picture.path, folder) if folder else picture.path.as_posix()
+        lines += [f"## {markdown(picture.title)}", "", f"![{markdown(picture.title)}]({quote(path)})", ""]
     if page.notes:
         lines += ["## Published numbers", ""]
         lines += [f"{number}. {markdown(note)}" for number, note in enumerate(page.notes, start=1)] + [""]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from decofuse.models.method import Upstream
 from decofuse.models.msca import MSCA_NAMES, MSCABlock
 from decofuse.models.restormer import ChannelNorm
+from decofuse.segmentation.network import SegmentationNetwork
 
 Bases = Literal["random", "fixed"]
 
@@ -186,7 +187,7 @@ class HamburgerHead(nn.Module):
         return F.normalize(drawn, dim=1)
 
 
-class SegNeXt(nn.Module):
+class SegNeXt(SegmentationNetwork):
     """Backbone and head; the head takes all levels but the first.
 
     Args:
@@ -204,6 +205,9 @@ class SegNeXt(nn.Module):
         ValueError: an argument is out of range.
     """
 
+    # mmsegmentation spares what is called norm: not the stem's batch norms, nor the head's group norms.
+    undecayed = ("norm", "stages.1.embed.1", "stages.2.embed.1", "stages.3.embed.1")
+
     def __init__(
         self,
         classes: int,
@@ -220,6 +224,7 @@ class SegNeXt(nn.Module):
         super().__init__()
         if len(widths) < 2:
             raise ValueError(f"segnext: expected widths of at least two levels, found {tuple(widths)}")
+        self.channels = tuple(widths)
         self.backbone = MSCAN(widths, depths, ratios, drop_path)
         self.head = HamburgerHead(
             classes, inputs=widths[1:], channels=channels, rank=rank, dropout=dropout, bases=bases
@@ -229,6 +234,12 @@ class SegNeXt(nn.Module):
         """The backbone's maps of RGB images N×3×H×W, see `MSCAN`."""
         maps: tuple[Tensor, ...] = self.backbone(image)
         return maps
+
+    def given_name(self, name: str) -> str | None:
+        """Our name of a tensor of mmsegmentation's backbone, alone or within a whole network; see the base class."""
+        if name.startswith(("head.", "decode_head.", "auxiliary_head.")):
+            return None
+        return UPSTREAM.translate("", name if name.startswith("backbone.") else f"backbone.{name}")
 
     def forward(self, image: Tensor, bases: Tensor | None = None) -> Tensor:
         """Classify each pixel.

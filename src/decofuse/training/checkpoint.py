@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,15 @@ def save_weights(path: Path, tensors: dict[str, Tensor], provenance: Provenance)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, about)
 
 
-def load_weights(path: Path, method: str, phase: str | None) -> tuple[dict[str, Tensor], Provenance]:
+def load_weights(
+    path: Path, method: str | Sequence[str], phase: str | Sequence[str] | None
+) -> tuple[dict[str, Tensor], Provenance]:
     """Read a file of `save_weights` onto the CPU.
+
+    Args:
+        path: the file.
+        method: name that it must bear, or several of which one will do.
+        phase: phase that it must come from, or several of which one will do.
 
     Raises:
         UserError: the file is missing, is no safetensors file, was not written by this project, or is not of this
@@ -65,9 +72,10 @@ def load_weights(path: Path, method: str, phase: str | None) -> tuple[dict[str, 
         raise UserError(f"{path}: expected weights, found no such file; train first") from error
     except (SafetensorError, json.JSONDecodeError, TypeError) as error:
         raise UserError(f"{path}: expected a safetensors file, found a damaged or foreign one; train again") from error
-    if (provenance.method, provenance.phase) != (method, phase):
+    names, phases = ([one] if isinstance(one, str) else list(one or ["None"]) for one in (method, phase))
+    if provenance.method not in names or provenance.phase not in phases:
         raise UserError(
-            f"{path}: expected weights of {method} after {phase}, "
+            f"{path}: expected weights of {' or '.join(names)} after {' or '.join(phases)}, "
             f"found {provenance.method} after {provenance.phase}; give the folder of that phase"
         )
     return tensors, provenance

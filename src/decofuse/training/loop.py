@@ -28,7 +28,7 @@ Row = dict[str, float]
 
 
 class Samples(Protocol):
-    """Training samples with random access; made as (path, split, settings, seed, fixed)."""
+    """Training samples with random access; made as (path or paths, split=, settings=, seed=, fixed=)."""
 
     def __len__(self) -> int:
         """Samples of an epoch."""
@@ -60,6 +60,11 @@ class Task:
         place: what the order of samples and the random choices of a step depend on besides it: (seed, method, phase).
         epochs_before: for each part, epochs of earlier phases that its learning-rate schedule counts.
         smallest_batch: a smaller last batch of an epoch is left out.
+        before_epoch: called with the number of an epoch before its first step; what it does to the network depends on
+            that number alone, and what it returns becomes part of the epoch's row.
+        measure: scores of the network in evaluation mode, after each epoch, by name; they become part of its row.
+        measure_every: epochs from one measuring to the next; the last epoch is always measured.
+        best: the score of which the largest is best; empty to keep no best weights.
     """
 
     network: nn.Module
@@ -71,6 +76,19 @@ class Task:
     place: tuple[int | str, ...]
     epochs_before: Mapping[str, int]
     smallest_batch: int = 1
+    before_epoch: Callable[[int], Row] = lambda _epoch: {}
+    measure: Callable[[], Row] = dict
+    measure_every: int = 1
+    best: str = ""
+
+
+@dataclass
+class Best:
+    """The highest score so far, and the state of the network that had it."""
+
+    score: float
+    epoch: int
+    network: dict[str, Tensor]
 
 
 def run(
@@ -79,8 +97,8 @@ def run(
     resume: ResumeState,
     log: Callable[[int, Row], None],
     save_every_s: float = 30.0,
-) -> list[Row]:
-    """Train to the end from wherever `resume` stands, and return one row of means an epoch.
+) -> tuple[list[Row], Best | None]:
+    """Train to the end from wherever `resume` stands: one row of means an epoch, and the best state if one is kept.
 
     The weights and the rows do not depend on whether, when and how often the training was interrupted.
 
@@ -106,6 +124,8 @@ def run(
     bar.set_description(f"{task.place[-1]}")
     with bar:
         while position.epoch < task.settings.epochs:
+            if position.step == position.epoch * _steps(task):
+                position.extra = task.before_epoch(position.epoch)
             for batch, count in _batches(task, position):
                 started = time.perf_counter()
                 rates = _rates(task, optimizer, position.epoch, position.step)
@@ -120,13 +140,24 @@ def run(
                     resume.save(position.state(task, optimizer))
                     saved_at = time.monotonic()
             rates = _rates(task, optimizer, position.epoch, position.step - 1)
-            row = position.finish_epoch(rates, validate(task, position.step))
+            row = position.finish_epoch(rates, {**validate(task, position.step), **_measured(task, position.epoch)})
+            position.keep_best(task)
             log(position.step, {key: value for key, value in row.items() if key.startswith("val.")})
             resume.save(position.state(task, optimizer))
             saved_at = time.monotonic()
             if bar.disable:
                 _report(task, position)
-    return position.rows
+    return position.rows, position.best
+
+
+def _measured(task: Task, epoch: int) -> Row:
+    if (epoch + 1) % task.measure_every and epoch + 1 != task.settings.epochs:
+        return {}
+    task.network.eval()
+    with torch.no_grad():
+        scores = task.measure()
+    task.network.train()
+    return scores
 
 
 def validate(task: Task, step: int) -> Row:
@@ -161,20 +192,25 @@ def _report(task: Task, position: "_Position") -> None:
 class _Position:
     """How far the training has come, and the sums of the epoch under way."""
 
-    def __init__(self, epoch: int = 0, step: int = 0, sums: Row | None = None, rows: list[Row] | None = None) -> None:
-        self.epoch = epoch
-        self.step = step
-        self.sums = sums or {}
-        self.rows = rows or []
+    def __init__(self) -> None:
+        self.epoch = self.step = 0
+        self.sums: Row = {}
+        self.extra: Row = {}
+        self.rows: list[Row] = []
+        self.best: Best | None = None
 
     @classmethod
     def restore(cls, task: Task, optimizer: PartOptimizer, resume: ResumeState) -> "_Position":
         state = resume.load()
+        position = cls()
         if state is None:
-            return cls()
+            return position
         task.network.load_state_dict(state["network"])
         optimizer.load_tensors(state["optimizer"])
-        return cls(state["epoch"], state["step"], state["sums"], state["rows"])
+        for name in ("epoch", "step", "sums", "extra", "rows"):
+            setattr(position, name, state[name])
+        position.best = Best(**state["best"]) if state["best"] else None
+        return position
 
     def state(self, task: Task, optimizer: PartOptimizer) -> dict[str, Any]:
         return {
@@ -183,7 +219,9 @@ class _Position:
             "epoch": self.epoch,
             "step": self.step,
             "sums": self.sums,
+            "extra": self.extra,
             "rows": self.rows,
+            "best": vars(self.best) if self.best else None,
         }
 
     def add(self, values: Row) -> None:
@@ -196,11 +234,17 @@ class _Position:
         steps = self.sums.pop("steps")
         means = {name: value / steps for name, value in self.sums.items()}
         self.epoch += 1
-        self.rows.append(
-            {"epoch": self.epoch, **means, **{f"lr.{part}": rate for part, rate in rates.items()}, **validation}
-        )
-        self.sums = {}
+        lr = {f"lr.{part}": rate for part, rate in rates.items()}
+        self.rows.append({"epoch": self.epoch, **means, **self.extra, **lr, **validation})
+        self.sums, self.extra = {}, {}
         return self.rows[-1]
+
+    def keep_best(self, task: Task) -> None:
+        """Keep the network's state if it has the highest score so far; the earlier one of two that are equal."""
+        score = self.rows[-1].get(task.best, -math.inf)
+        if score > (self.best.score if self.best else -math.inf):
+            state = {name: tensor.detach().cpu().clone() for name, tensor in task.network.state_dict().items()}
+            self.best = Best(score, self.epoch, state)
 
 
 def _steps(task: Task) -> int:

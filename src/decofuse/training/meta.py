@@ -9,6 +9,7 @@ statistics of the network and of the meta modules.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -45,9 +46,7 @@ class MetaTask(Generic[N]):
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Fusion terms and meta terms of a batch, in training mode; scalars, not weighted."""
-        self.network.train()
-        self.modules.train()
+        """Fusion terms and meta terms of a batch; scalars, not weighted."""
         fusion = self.fuse(self.network, batch)
         return fusion.terms, meta_terms(self.modules, fusion.details, self.teach(fusion.rgb))
 
@@ -69,7 +68,7 @@ class InnerStep(NamedTuple):
 
 
 def inner_steps(
-    task: MetaTask[N], batches: Iterable[Batch], learning_rate: float = 1e-4, clip_norm: float = 0.01
+    task: MetaTask[N], batches: Iterable[Batch], learning_rate: float = 1e-4, clip_norm: float | None = 0.01
 ) -> Iterator[InnerStep]:
     """Train φ by the meta loss, a step of plain SGD a batch; memory does not grow with their number.
 
@@ -81,21 +80,24 @@ def inner_steps(
         task: what is trained; φ and the batch statistics change.
         batches: batches of the phase.
         learning_rate: of φ and of θ'.
-        clip_norm: largest L2 norm of the gradient of all of φ, and of all of θ'.
+        clip_norm: largest L2 norm of the gradient of all of φ, and of all of θ'; None: not clipped.
     """
-    copied = copy.deepcopy(task.network).train()
+    task.network.train()
+    task.modules.train()
+    copied = copy.deepcopy(task.network)
     copy_optimizer = torch.optim.SGD(copied.parameters(), lr=learning_rate)
     optimizer = torch.optim.SGD(task.modules.parameters(), lr=learning_rate)
+    limit = math.inf if clip_norm is None else clip_norm
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
         terms = _add_meta_gradient(task, batch)
         _follow(copied, task.network)
-        nn.utils.clip_grad_norm_(copied.parameters(), clip_norm)
+        nn.utils.clip_grad_norm_(copied.parameters(), limit)
         copy_optimizer.step()
         with torch.no_grad():
             copy_terms = task.fuse(copied, batch).terms
         norms = gradient_norms(task.modules)
-        nn.utils.clip_grad_norm_(task.modules.parameters(), clip_norm)
+        nn.utils.clip_grad_norm_(task.modules.parameters(), limit)
         optimizer.step()
         yield InnerStep(terms, copy_terms, norms, copied)
 
@@ -108,6 +110,8 @@ def outer_gradient(task: MetaTask[N], batch: Batch) -> dict[str, Tensor]:
     Returns:
         Fusion terms and meta terms, not weighted.
     """
+    task.network.train()
+    task.modules.train()
     task.network.zero_grad(set_to_none=True)
     fusion, meta = task.terms(batch)
     trained = [parameter for parameter in task.network.parameters() if parameter.requires_grad]

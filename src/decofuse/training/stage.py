@@ -6,9 +6,10 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,8 +30,36 @@ from decofuse.training.checkpoint import (
     save_weights,
 )
 from decofuse.training.execution import prepare
-from decofuse.training.loop import Row, Samples, Task, run
+from decofuse.training.loop import Best, Row, Samples, Task, run
 from decofuse.training.optimiser import PartOptimizer
+
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a phase does beside optimising its parts.
+
+    Attributes:
+        reads: further files that decide the result, such as the weights of a teacher.
+        ready: called with the network and the training samples once, before the training.
+        before_epoch: see `decofuse.training.loop.Task`, with the network as first argument.
+        measure: see `decofuse.training.loop.Task`, with the network as argument.
+        measure_every: see `decofuse.training.loop.Task`.
+        best: see `decofuse.training.loop.Task`.
+        files: published files, each with the part of the network that it holds ("" is the whole network); the weights
+            of the phase before go into that of weights.safetensors.
+        moments: whether the optimiser's state is published, for a phase that carries on with it.
+    """
+
+    reads: Sequence[Path] = ()
+    ready: Callable[[Any, Any], None] = lambda _network, _samples: None
+    before_epoch: Callable[[Any, int], Row] = lambda _network, _epoch: {}
+    measure: Callable[[Any], Row] = lambda _network: {}
+    measure_every: int = 1
+    best: str = ""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({WEIGHTS: ""}))
+    moments: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,7 @@ class Job:
         samples: makes the training samples, see `decofuse.training.loop.Samples`.
         seed: seed of the run.
         code: digest of the code that runs; a resume state of other code is not used.
+        extras: what else the phase does.
     """
 
     method: str
@@ -62,12 +92,13 @@ class Job:
     samples: Callable[..., Samples]
     seed: int
     code: str
+    extras: Extras = Extras()
 
 
 def train(
     job: Job,
     *,
-    data: Path,
+    data: Sequence[Path],
     start: Path | None,
     out: Path,
     states: Path,
@@ -79,7 +110,7 @@ def train(
 
     Args:
         job: what to train.
-        data: what the samples are read from: HDF5 patches or a manifest.
+        data: what the samples are read from: HDF5 patches, or a manifest and perhaps an index of fused images.
         start: folder published by the phase before; None for a first phase.
         out: folder that gets weights.safetensors, optimizer.safetensors, history.csv and metrics.json.
         states: folder of resume states of this output; one is named after a digest of all that decides the result.
@@ -96,12 +127,14 @@ def train(
     resume = ResumeState(states / _digest(job, data, start))
     declared, settings = job.declaration, job.settings
     with resume.lock(), _samples(job, data, "train") as training, _samples(job, data, "val") as val:
-        network = _network(job).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _network(job)
         epochs = _start(job, network, start) if start else {}
+        job.extras.ready(network, training)
+        network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, part in network.named_children():
             part.requires_grad_(name in declared.trains)
         prepare(network, settings, device)
-        optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint)
+        optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint, declared.custom)
         if start and declared.carries:
             optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, declared.previous)[0])
         task = Task(
@@ -114,18 +147,26 @@ def train(
             place=(job.seed, job.method, job.phase),
             epochs_before=epochs if declared.carries else {},
             smallest_batch=declared.smallest_batch,
+            before_epoch=functools.partial(job.extras.before_epoch, network),
+            measure=functools.partial(job.extras.measure, network),
+            measure_every=job.extras.measure_every,
+            best=job.extras.best,
         )
-        rows = run(task, optimizer, resume, log, save_every_s)
+        rows, best = run(task, optimizer, resume, log, save_every_s)
         trained = {part: epochs.get(part, 0) + settings.epochs for part in declared.trains}
-        _publish(job, network=network, optimizer=optimizer, epochs=epochs | trained, rows=rows, out=out)
+        provenance = Provenance(job.method, job.phase, job.network, epochs | trained)
+        if job.extras.moments:
+            save_weights(out / OPTIMIZER, optimizer.tensors(), provenance)
+        _publish(job, network=network, best=best, provenance=provenance, rows=rows, out=out)
     resume.remove()
     return rows[-1]
 
 
-def _samples(job: Job, data: Path, split: str) -> "contextlib.closing[Samples]":
+def _samples(job: Job, data: Sequence[Path], split: str) -> "contextlib.closing[Samples]":
     """The samples of a split; those of the validation are the same each time."""
     seed = seed_for(job.seed, job.method, job.phase, split)
-    return contextlib.closing(job.samples(data, split, job.settings.data, seed, split == "val"))
+    samples = job.samples(*data, split=split, settings=job.settings.data, seed=seed, fixed=split == "val")
+    return contextlib.closing(samples)
 
 
 def _network(job: Job) -> nn.Module:
@@ -137,12 +178,13 @@ def _network(job: Job) -> nn.Module:
 
 def _start(job: Job, network: nn.Module, start: Path) -> dict[str, int]:
     tensors, before = load_weights(start / WEIGHTS, job.method, job.declaration.previous)
-    fill_network(network, tensors, start / WEIGHTS)
+    fill_network(network.get_submodule(job.extras.files[WEIGHTS]), tensors, start / WEIGHTS)
     return before.epochs
 
 
-def _digest(job: Job, data: Path, start: Path | None) -> str:
-    inputs = [data, *([start / WEIGHTS, start / OPTIMIZER] if start else [])]
+def _digest(job: Job, data: Sequence[Path], start: Path | None) -> str:
+    carried = [OPTIMIZER] if job.declaration.carries else []
+    inputs = [*data, *job.extras.reads, *(start / name for name in [WEIGHTS, *carried] if start)]
     if missing := next((path for path in inputs if not path.is_file()), None):
         raise UserError(f"{missing}: expected a file to train from, found none; run the stage before this one")
     everything = {
@@ -159,14 +201,19 @@ def _digest(job: Job, data: Path, start: Path | None) -> str:
 
 
 def _publish(
-    job: Job, *, network: nn.Module, optimizer: PartOptimizer, epochs: dict[str, int], rows: list[Row], out: Path
+    job: Job, *, network: nn.Module, best: Best | None, provenance: Provenance, rows: list[Row], out: Path
 ) -> None:
-    provenance = Provenance(job.method, job.phase, job.network, epochs)
+    """Curves and a summary, then the best weights and last the weights."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[-1]), lineterminator="\n")
+    writer = csv.DictWriter(table, [*dict.fromkeys(name for row in rows for name in row)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(out / "history.csv", table.getvalue())
-    write_json(out / "metrics.json", {name: value for name, value in rows[-1].items() if not name.startswith("lr.")})
-    save_weights(out / OPTIMIZER, optimizer.tensors(), provenance)
-    save_weights(out / WEIGHTS, network.state_dict(), provenance)
+    summary = {name: value for name, value in rows[-1].items() if not name.startswith("lr.")}
+    write_json(out / "metrics.json", summary | ({"best.epoch": best.epoch, "best.score": best.score} if best else {}))
+    states = {name: network.get_submodule(part).state_dict() for name, part in job.extras.files.items()}
+    if job.extras.best:
+        # Without validation samples there is no score, and the last weights are the best known.
+        save_weights(out / BEST, best.network if best else states[WEIGHTS], provenance)
+    for name in sorted(states, key=lambda name: name == WEIGHTS):
+        save_weights(out / name, states[name], provenance)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from decofuse.models.registry.method import LUMA_FROM_GREY, PATCHES, Method, MethodSettings
+from decofuse.models.registry.method import LUMA_FROM_GREY, PATCHES, MetaSettings, Method, MethodSettings
 from decofuse.settings import PatchPhaseSettings, Section
 
 
@@ -62,12 +62,25 @@ class CDDFuseFusion(PatchPhaseSettings):
     weights: CDDFuseFusionWeights = CDDFuseFusionWeights()
 
 
+class CDDFuseMetaWeights(CDDFuseFusionWeights):
+    """Weights of the loss terms of a meta phase; there is none published, that of the meta term is SSDFusion's."""
+
+    meta_0: float = Field(5.0, ge=0, description="squared difference of the meta features")
+
+
+class CDDFuseMeta(MetaSettings):
+    """SSDFusion's phase III for CDDFuse, whose authors have none: once a round."""
+
+    weights: CDDFuseMetaWeights = CDDFuseMetaWeights()
+
+
 class CDDFuseSettings(MethodSettings):
     """CDDFuse; the defaults are the published hyper-parameters."""
 
     network: CDDFuseNetwork = CDDFuseNetwork()
     reconstruction: CDDFuseReconstruction = CDDFuseReconstruction()
     fusion: CDDFuseFusion = CDDFuseFusion()
+    meta: CDDFuseMeta = CDDFuseMeta()
 
 
 METHOD = Method(
@@ -76,11 +89,12 @@ METHOD = Method(
     module="decofuse.models.cddfuse",
     network="CDDFuse",
     phases={"reconstruction": PATCHES, "fusion": PATCHES},
-    tasks={"infrared-visible": LUMA_FROM_GREY, "medical": LUMA_FROM_GREY},
+    tasks={"infrared-visible": LUMA_FROM_GREY, "medical": LUMA_FROM_GREY, "multi-exposure": LUMA_FROM_GREY},
     settings=CDDFuseSettings,
     upstream="Zhaozixiang1228/MMIF-CDDFuse",
     licence="none stated",
     sizes="at least 2 x 2",
+    meta="decofuse.models.cddfuse_meta",
     whole="attention between channels, over the whole image",
     quirks=(
         "SSIM of kornia 0.2 (`ssim`)",

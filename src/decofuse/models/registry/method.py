@@ -4,13 +4,56 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from decofuse.settings import FuseSettings, Section, Views
+from pydantic import Field
+
+from decofuse.settings import (
+    AdamSettings,
+    FuseSettings,
+    MetaCropSampling,
+    MilestoneSchedule,
+    PhaseSettings,
+    Section,
+    Views,
+)
 
 
 class MethodSettings(Section):
     """What every method has in params.yaml; a method with training adds `network` and one section a phase."""
 
     fuse: FuseSettings = FuseSettings()
+
+
+class MetaSettings(PhaseSettings):
+    """The meta phase of a round: the network learns to fuse on, a segmentation network as the teacher of its details.
+
+    The published settings are SSDFusion's; a method adds its loss weights, `meta_<i>` for each level among them.
+    """
+
+    epochs: int = Field(51, ge=1, description="passes over the training images, one crop of each [epochs]")
+    batch_size: int = Field(2, ge=1, description="crops of an outer step; those of an inner step are single")
+    optimizer: AdamSettings = AdamSettings()
+    schedule: MilestoneSchedule = MilestoneSchedule(milestones=())
+    data: MetaCropSampling = MetaCropSampling()
+    interval: int = Field(5, ge=1, description="epochs from one inner phase to the next [epochs]")
+    held_out: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the training images that is kept out of the inner phase and sets its length",
+    )
+    inner_learning_rate: float = Field(1e-4, gt=0, description="of the meta modules in the inner phase (plain SGD)")
+    inner_clip_norm: float | None = Field(
+        0.01,
+        gt=0,
+        description="largest L2 norm of their gradient; upstream's, with its rate, moves them by 1e-6 a step at most, "
+        "so that they stay as they were drawn; null: not clipped",
+    )
+    learn_modules: bool = Field(
+        False, description="train the meta modules in the outer steps too; upstream leaves them out"
+    )
+    normalise: bool = Field(
+        False, description="normalise fused images for the teacher as in its own training; upstream does not"
+    )
 
 
 @dataclass(frozen=True)
@@ -23,6 +66,7 @@ class Samples:
         reads: the stage output that it reads: the HDF5 patches or the manifest of the training dataset.
         labels: whether the dataset must have labels.
         roles: sources that the dataset must have; empty for any.
+        pairs: whether it must be a dataset of pairs, whatever its sources are called.
         colour: source that must be in colour, if one must.
     """
 
@@ -31,6 +75,7 @@ class Samples:
     reads: Literal["patches", "manifest"]
     labels: bool = False
     roles: tuple[str, ...] = ()
+    pairs: bool = False
     colour: str = ""
 
 
@@ -39,9 +84,8 @@ LUMA_FROM_LUMA = Views(source_a="luma", source_b="luma", fused="luma")
 LUMA_FROM_COLOUR = Views(source_a="rgb", source_b="luma", fused="luma")
 RGB_FROM_RGB = Views(source_a="rgb", source_b="rgb", fused="rgb")
 
-_PAIR = ("visible", "infrared")
-PATCHES = Samples("decofuse.data.patch_samples", "PatchSamples", reads="patches", roles=_PAIR)
-LABELLED_PATCHES = Samples("decofuse.data.patch_samples", "LabelledPatchSamples", reads="patches", roles=_PAIR)
+PATCHES = Samples("decofuse.data.patch_samples", "PatchSamples", reads="patches", pairs=True)
+LABELLED_PATCHES = Samples("decofuse.data.patch_samples", "LabelledPatchSamples", reads="patches", pairs=True)
 
 
 @dataclass(frozen=True)
@@ -63,6 +107,8 @@ class Method:
         whole: operators that see the whole image, so that fusing in tiles is an approximation, in words.
         quirks: what the published code does and a reader would not expect, kept by default; an option in brackets
             switches it off.
+        meta: module with META, what the meta phase asks of the method; empty if it takes no part in rounds.
+        segments: whether its network gives label maps of its own (`segment`).
         onnx: axes that stay open in an ONNX model of it, the others being those of the pair that it is exported with;
             None if no other runtime gives the same.
     """
@@ -80,9 +126,16 @@ class Method:
     reach: int | None = None
     whole: str = ""
     quirks: tuple[str, ...] = ()
+    meta: str = ""
+    segments: bool = False
     onnx: tuple[Literal["batch", "height", "width"], ...] | None = ("batch", "height", "width")
 
     @property
     def last_phase(self) -> str | None:
         """The phase whose weights fuse; None for a fuser without training."""
         return next(reversed([*self.phases]), None)
+
+    @property
+    def fusing_phases(self) -> tuple[str, ...]:
+        """The phases whose weights fuse; none for a fuser without training."""
+        return (*([self.last_phase] if self.last_phase else []), *(["meta"] if self.meta else []))

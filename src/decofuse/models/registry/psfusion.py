@@ -117,6 +117,7 @@ METHOD = Method(
     upstream="Linfeng-Tang/PSFusion",
     licence="none stated",
     sizes="at least 32 x 32; other sizes than multiples of 32 are fitted (`network.sizes`)",
+    segments=True,
     whole="weights from global means, and attention between all positions of the deepest features",
     quirks=(
         "inside the salient mask the fused image follows the visible source, not the infrared (`intensity_mask`)",

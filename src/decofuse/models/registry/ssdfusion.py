@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from decofuse.models.registry.method import LABELLED_PATCHES, LUMA_FROM_LUMA, Method, MethodSettings
+from decofuse.models.registry.method import LABELLED_PATCHES, LUMA_FROM_LUMA, MetaSettings, Method, MethodSettings
 from decofuse.settings import AdamSettings, CosineSchedule, FuseSettings, PatchSampling, PhaseSettings, Section
 
 
@@ -80,7 +80,34 @@ class SSDFusionFusion(SSDFusionPhase):
     """Phase II: the network learns to fuse, with fresh moments and schedule."""
 
     epochs: int = Field(61, ge=1, description="passes over the training patches [epochs]")
+    mask_classes: tuple[int, ...] | None = Field(
+        None,
+        description="classes whose pixels are taken from the infrared source whatever its contrast; null: all but 0, "
+        "as upstream; none of them ([]) where labels say nothing of the sources",
+    )
     weights: SSDFusionFusionWeights = SSDFusionFusionWeights()
+
+
+class SSDFusionMetaWeights(SSDFusionFusionWeights):
+    """Weights of the loss terms of phase III (specification, sections 9 and 10)."""
+
+    meta_0: float = Field(5.0, ge=0, description="squared difference of the meta features at full size")
+    meta_1: float = Field(2.0, ge=0, description="the same at half the size")
+    meta_2: float = Field(1.0, ge=0, description="the same at a quarter of the size")
+
+
+class SSDFusionMeta(MetaSettings):
+    """Phase III, once a round."""
+
+    levels: tuple[float, float, float] = Field(
+        (1.0, 0.5, 0.2), description="weights of the three scales in the decomposition term, finest first"
+    )
+    mask_classes: tuple[int, ...] | None = Field(
+        None,
+        description="classes whose pixels are taken from the infrared source whatever its contrast; null: all but 0, "
+        "as upstream; none of them ([]) where labels say nothing of the sources",
+    )
+    weights: SSDFusionMetaWeights = SSDFusionMetaWeights()
 
 
 class SSDFusionSettings(MethodSettings):
@@ -89,6 +116,7 @@ class SSDFusionSettings(MethodSettings):
     network: SSDFusionNetwork = SSDFusionNetwork()
     reconstruction: SSDFusionReconstruction = SSDFusionReconstruction()
     fusion: SSDFusionFusion = SSDFusionFusion()
+    meta: SSDFusionMeta = SSDFusionMeta()
     fuse: FuseSettings = FuseSettings(stretch=False, rounding="truncate", chroma="clamped")
 
 
@@ -98,11 +126,12 @@ METHOD = Method(
     module="decofuse.models.ssdfusion",
     network="SSDFusion",
     phases={"reconstruction": LABELLED_PATCHES, "fusion": LABELLED_PATCHES},
-    tasks={"infrared-visible": LUMA_FROM_LUMA},
+    tasks={"infrared-visible": LUMA_FROM_LUMA, "multi-exposure": LUMA_FROM_LUMA},
     settings=SSDFusionSettings,
     upstream="YiXian-Xiao/SSDFusion",
     licence="MIT",
     sizes="at least 38 x 38; padded by reflection",
+    meta="decofuse.models.ssdfusion_meta",
     whole="attention between channels and gates from global means, over the whole image",
     quirks=(
         "the channel norms return their input unchanged (`network.norm`)",
