@@ -48,8 +48,9 @@ def run(manifest, out, *, chosen=None, states=None, classes=CLASSES, number=0, l
 
 def test_it_learns_what_colours_mean(tmp_path, labelled):
     manifest = labelled(tmp_path, count=5)
-    row = run(manifest, tmp_path / "out", chosen=settings(epochs=40, class_weights="rare"))
-    assert row["val.mIoU"] > 0.6
+    data = {"fit": (128, 96), "ratio": (1.0, 1.2), "size": 64, "most": 1.0, "photometric": False}
+    row = run(manifest, tmp_path / "out", chosen=settings(epochs=40, data=data))
+    assert row["val.mIoU"] > 0.5  # a third of it without learning
     network = load_segmenter(tmp_path / "out" / "weights.safetensors", 3)
     images = LabelledImages(manifest, None, "val", "visible", CLASSES)
     predicted = torch.from_numpy(network.predict(images.rgb(0), (64, 48), "s0"))

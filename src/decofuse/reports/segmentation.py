@@ -134,13 +134,13 @@ def _table(dataset: str, scores: Sequence[Scores]) -> Table:
         if mean is None:
             return Cell("-")
         text = f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if several and spread is not None else "")
-        return Cell(text, _MARKS.get(ranking.places[name].get(column), ""))
+        return Cell(text, _MARKS.get(ranking.places[name].get(column), "") if mean else "")
 
     trainings = max(len(its.confusions) for its in scores)
     return Table(
         title=dataset,
         about=f"IoU of each class and its mean (mIoU), and the share of right pixels, in percent; mean and population "
-        f"standard deviation of {trainings} trainings; {scores[0].images} images",
+        f"standard deviation of {trainings} training{'s' if trainings > 1 else ''}; {scores[0].images} images",
         header=("input", MEAN_IOU, *classes, PIXELS),
         rows=tuple(
             Row("own", title_of(name), tuple(cell(name, column) for column in (MEAN_IOU, *classes, PIXELS)))
