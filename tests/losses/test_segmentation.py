@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from decofuse.losses.segmentation import hard_pixel_loss, pixel_losses, two_class_loss
+from decofuse.losses.segmentation import (
+    hard_pixel_loss,
+    lovasz_softmax_loss,
+    pixel_losses,
+    two_class_loss,
+    weighted_pixel_losses,
+)
 
 
 def test_hard_pixels():
@@ -29,3 +35,42 @@ def test_class_weights_count_on_positive_pixels_of_their_channel_only():
     assert equal.item() == pytest.approx(0.693147, abs=1e-6)
     assert two_class_loss(logits, label, (1.0, 5.0)).item() == pytest.approx(equal.item() * (8 + 4) / 8)
     assert two_class_loss(logits, label, (5.0, 1.0)).item() == pytest.approx(equal.item() * (8 + 3 * 4) / 8)
+
+
+def jaccard_by_hand(errors, truth):
+    """Σ mᵢ (Δ(S_i) - Δ(S_{i-1})), S_i the i largest errors, Δ(S) = |S| / |truth ∪ S| (Berman et al., eq. 8)."""
+    order = sorted(range(len(errors)), key=lambda i: -errors[i])
+    total, before, wrong = 0.0, 0.0, set()
+    for i in order:
+        wrong.add(i)
+        union = {j for j, is_member in enumerate(truth) if is_member} | wrong
+        jaccard = len(wrong) / len(union)
+        total, before = total + errors[i] * (jaccard - before), jaccard
+    return total
+
+
+def test_lovasz_softmax_is_the_mean_of_the_extended_jaccard_losses():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 2, 3, dtype=torch.float64), torch.tensor([[[0, 1, 1], [255, 0, 1]]] * 2)
+    probabilities = logits.softmax(dim=1).movedim(1, -1)[label != 255]
+    kept = label[label != 255]
+    expected = []
+    for name in (0, 1):  # class 2 is not present
+        truth = (kept == name).tolist()
+        errors = [
+            float(1 - p[name] if is_member else p[name]) for p, is_member in zip(probabilities, truth, strict=True)
+        ]
+        expected.append(jaccard_by_hand(errors, truth))
+    assert lovasz_softmax_loss(logits, label).item() == pytest.approx(sum(expected) / 2, rel=1e-12)
+
+
+def test_a_perfect_prediction_has_no_lovasz_loss():
+    label = torch.tensor([[[0, 1], [1, 0]]])
+    logits = 1000.0 * torch.nn.functional.one_hot(label, 2).movedim(-1, 1)
+    assert lovasz_softmax_loss(logits, label).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_weights_multiply_the_losses_of_their_class():
+    logits, label = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
+    losses = weighted_pixel_losses(logits, label, torch.tensor([1.0, 3.0]))
+    assert torch.allclose(losses, torch.log(torch.tensor(2.0)) * torch.tensor([[[1.0, 3.0]]]))

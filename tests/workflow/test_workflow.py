@@ -98,8 +98,8 @@ def test_a_loss_weight_reruns_that_phase_and_what_follows(project):
         ),
         (
             "src/decofuse/grid.py",
-            "_GAP = ",
-            "_GAP = 2 * ",
+            "GAP = ",
+            "GAP = 2 * ",
             {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"},
         ),
         (
@@ -126,7 +126,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, jobs):
 
 def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):
     """dvc.lock moved and results/smoke/params.yaml is of the old code: DVC finds the grid clean, and it is stale."""
-    project.edit("src/decofuse/grid.py", "_GAP = ", "_GAP = 2 * ")
+    project.edit("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ")
     (project.root / ".snakemake/decofuse/dvc.lock.sha256").unlink()
     assert project.would_run() == {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"}
 

@@ -1,0 +1,68 @@
+"""Scores of segmentation as a file."""
+
+import json
+
+import pytest
+import torch
+
+from decofuse.errors import UserError
+from decofuse.segmentation.scores import Scores, read_scores, write_scores
+
+CLASSES = ("unlabelled", "car", "never")
+
+
+def scores(*hits, name="average"):
+    """Trainings that find `hits` of 10 pixels of a car, and all of 90 others."""
+    confusions = {n: torch.tensor([[90, 0, 0], [10 - hit, hit, 0], [0, 0, 0]]) for n, hit in enumerate(hits)}
+    return Scores(name, "scenes", CLASSES, 2, confusions)
+
+
+def test_mean_and_deviation_over_the_trainings():
+    found = scores(10, 5)
+    first, second = found.values.values()
+    assert first.IoU == (1.0, 1.0, None) and first.mIoU == 1.0
+    assert second.IoU == (pytest.approx(90 / 95), 0.5, None)
+    assert found.mean.mIoU == pytest.approx((1 + (90 / 95 + 0.5) / 2) / 2)
+    assert found.std.IoU[1] == pytest.approx(0.25) and found.mean.IoU[2] is None
+    assert found.mean.pixel_accuracy == pytest.approx(0.975) and found.mean.accuracy[1] == 0.75
+
+
+def test_a_class_without_a_score_in_one_training_has_the_mean_of_the_others():
+    confusions = {0: torch.tensor([[5, 1], [0, 0]]), 1: torch.tensor([[6, 0], [0, 0]])}
+    found = Scores("average", "scenes", ("a", "b"), 1, confusions)
+    assert found.mean.IoU == (pytest.approx((5 / 6 + 1) / 2), 0.0)
+
+
+def test_a_file_gives_the_scores_again_and_is_plain_json(tmp_path):
+    path = tmp_path / "scores.json"
+    write_scores(path, scores(10, 5))
+    again = read_scores(path)
+    assert again.values == scores(10, 5).values and again.classes == CLASSES and again.input == "average"
+    content = json.loads(path.read_text())
+    assert content["mean"]["IoU"] == {"unlabelled": pytest.approx((1 + 90 / 95) / 2), "car": 0.75, "never": None}
+    assert content["trainings"]["1"]["confusion"][1] == [5, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected segmentation scores, found No such file or directory; run the predict stage"),
+        ("{", "expected segmentation scores, found another file"),
+        ('{"mean": {}}', "expected segmentation scores, found another file"),
+        ("[1]", "expected segmentation scores, found another file"),
+    ],
+)
+def test_another_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "scores.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_scores(path)
+
+
+def test_a_matrix_that_does_not_fit_the_classes_is_refused(tmp_path):
+    path = tmp_path / "scores.json"
+    write_scores(path, scores(10))
+    path.write_text(path.read_text().replace('"never"\n', '"never", "more"\n', 1))
+    with pytest.raises(UserError, match="found another file"):
+        read_scores(path)

@@ -1,0 +1,73 @@
+"""Segmentation and rounds in the graph; that they run is a long test."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import copy
+
+
+def planned(project, params="preset: smoke-rounds\n"):
+    """Jobs of a dry run where nothing has run."""
+    (project.root / "params.yaml").write_text(params)
+    lines = project.run("snakemake", "-n").splitlines()
+    return {line.split(": ", 1)[1] for line in lines if line.startswith("Job ") and ": " in line}
+
+
+def test_a_further_round_adds_its_own_jobs_alone(project):
+    one = planned(project)
+    two = planned(project, "preset: smoke-rounds\nrounds: 2\n")
+    added = {
+        "Training ssdfusion, meta phase of round 2",
+        "Fusing scenes-smoke with ssdfusion-round2",
+        "Scoring ssdfusion-round2 on scenes-smoke",
+        "Fusing the training images with ssdfusion-round2",
+        "Training segmentation on ssdfusion-round2, number 0",
+        "Predicting the labels of scenes-smoke from ssdfusion-round2",
+    }
+    assert one < two and two - one == added
+
+
+def test_every_input_is_segmented_as_often_as_asked(project):
+    jobs = planned(project, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 2}\n")
+    inputs = ("visible", "infrared", "average", "ssdfusion")
+    assert {job for job in jobs if "Training segmentation" in job} == {
+        f"Training segmentation on {name}, number {number}" for name in inputs for number in range(2)
+    }
+    assert not any("round" in job for job in jobs if "smoke-rounds" not in job)
+
+
+def test_without_seeds_there_is_no_segmentation(project):
+    jobs = planned(project, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 0}\n")
+    assert not any("segmentation" in job or "labels" in job for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("meta: [average]", "meta: no such name 'average'"),
+        ("segmentation: {seeds: 0}", "rounds: need a training dataset with labels"),
+    ],
+)
+def test_rounds_that_cannot_be_are_refused_in_one_line(project, params, message):
+    (project.root / "params.yaml").write_text(f"preset: smoke-rounds\n{params}\n")
+    output = project.run("snakemake", "-n", check=False)
+    assert message in output and "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_round_runs_and_a_second_one_leaves_it_alone(tmp_path):
+    project = copy(tmp_path)
+    project.run("snakemake", "--config", "preset=smoke-rounds")
+    results = project.root / "results/smoke-rounds"
+    first = results / "training/ssdfusion/meta-1/weights.safetensors"
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    scores = json.loads((results / "segmentation.json").read_text())["scenes-smoke"]
+    assert set(scores) == {"visible", "infrared", "average", "ssdfusion", "ssdfusion-round1"}
+    assert all(0 <= value <= 1 for value in scores.values())
+    assert (results / "overlays-scenes-smoke.png").stat().st_size > 10_000
+    (project.root / "params.yaml").write_text("preset: smoke-rounds\nrounds: 2\n")
+    project.run("snakemake")
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
+    assert Path(results / "training/ssdfusion/meta-2/weights.safetensors").is_file()
+    assert "Nothing to be done" in project.run("snakemake", "-n")
