@@ -192,7 +192,7 @@ class TestTraining:
         for out in ("first", "second"):
             train(
                 job,
-                data=training_data / file,
+                data=[training_data / file],
                 start=start,
                 out=tmp_path / out,
                 states=tmp_path / "states",
@@ -219,7 +219,7 @@ class TestTraining:
             with pytest.raises(UserError, match=f"expected weights of {name} after {job.declaration.previous}, found"):
                 train(
                     job,
-                    data=training_data / file,
+                    data=[training_data / file],
                     start=start,
                     out=tmp_path / "out",
                     states=tmp_path / "states",

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from decofuse.data.classes import CAMVID, MSRS
+from decofuse.data.classes import CAMVID, MSRS, ClassTable
 from decofuse.data.images import read_image, write_image
 from decofuse.data.labels import write_label
 from decofuse.errors import UserError
+from decofuse.grid import MAX_WIDTH
 from decofuse.segmentation.overlay import draw_overlays, overlay
 from decofuse.segmentation.scoring import LABELS, Shown
 
@@ -40,6 +41,35 @@ def test_the_picture_has_a_row_a_pair_a_column_a_title_and_a_legend(tmp_path):
     assert (picture == np.array(MSRS.colours[2])).all(axis=2).any()  # in the legend, not mixed with an image
     assert not (picture == np.array(MSRS.colours[3])).all(axis=2).any()
     assert picture.shape[0] > 3 * 300
+
+
+def test_a_legend_of_many_classes_with_long_names_stays_inside(tmp_path):
+    table = ClassTable(
+        tuple(f"a class with a name that is much too long {i}" for i in range(15)),
+        tuple((10 * i, 255 - 10 * i, 99) for i in range(15)),
+    )
+    label = np.arange(15, dtype=np.uint8).repeat(8)[None].repeat(40, axis=0)
+    cells = [(np.zeros(label.shape, np.uint8), label)] * 16
+    draw_overlays([("stem", cells)], ["title"] * 16, table, tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png")
+    assert picture.shape[1] <= MAX_WIDTH
+    assert (picture[:, -1] == 255).all() and (picture[:, 0] == 255).all() and (picture[-1] == 255).all()
+    for colour in table.colours:
+        assert (picture == np.array(colour)).all(axis=2).any(), "every class has a box"
+
+
+def test_label_maps_that_do_not_fit_are_refused(tmp_path):
+    image = np.zeros((4, 6, 3), np.uint8)
+    out = tmp_path / "a.png"
+    for label, message in (
+        (np.zeros((4, 5), np.uint8), r"s1, labels: expected a label map of \(4, 6\) pixels, found \(4, 5\)"),
+        (np.full((4, 6), 9, np.uint8), "s1, labels: expected classes below 9, found 9"),
+    ):
+        with pytest.raises(UserError, match=message):
+            draw_overlays([("s1", [(image, label)])], ["labels"], MSRS, out)
+    with pytest.raises(UserError, match="expected pairs to show, found none"):
+        draw_overlays([], ["labels"], MSRS, out)
+    assert not out.exists()
 
 
 def test_predictions_lie_over_what_they_were_made_from(tmp_path, labelled):

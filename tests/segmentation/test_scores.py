@@ -9,6 +9,8 @@ from decofuse.errors import UserError
 from decofuse.segmentation.scores import Scores, read_scores, write_scores
 
 CLASSES = ("unlabelled", "car", "never")
+FILE = """{"dataset": "scenes", "input": "average", "classes": ["a", "b"], "images": 1,
+"trainings": {"0": {"confusion": %s}}}"""
 
 
 def scores(*hits, name="average"):
@@ -33,6 +35,23 @@ def test_a_class_without_a_score_in_one_training_has_the_mean_of_the_others():
     assert found.mean.IoU == (pytest.approx((5 / 6 + 1) / 2), 0.0)
 
 
+def test_one_training_has_no_spread():
+    found = scores(5)
+    assert found.mean == found.values[0] and found.std.mIoU == 0.0 and found.std.IoU == (0.0, 0.0, None)
+
+
+def test_they_are_made_of_confusion_matrices():
+    expected = scores(10, 5)
+    found = Scores.of("average", "scenes", list(CLASSES), dict(expected.confusions), 2)
+    assert found.values == expected.values and (found.classes, found.images) == (CLASSES, 2)
+    with pytest.raises(ValueError, match="found none"):
+        Scores.of("average", "scenes", CLASSES, {}, 2)
+    with pytest.raises(ValueError, match=r"expected 3×3 counts in int64, found \(3, 3\) torch.float32"):
+        Scores.of("average", "scenes", CLASSES, {0: torch.ones(3, 3)}, 2)
+    with pytest.raises(UserError, match="average on scenes: expected labelled pixels, found none"):
+        Scores.of("average", "scenes", CLASSES, {0: torch.zeros(3, 3, dtype=torch.int64)}, 2)
+
+
 def test_a_file_gives_the_scores_again_and_is_plain_json(tmp_path):
     path = tmp_path / "scores.json"
     write_scores(path, scores(10, 5))
@@ -50,6 +69,12 @@ def test_a_file_gives_the_scores_again_and_is_plain_json(tmp_path):
         ("{", "expected segmentation scores, found another file"),
         ('{"mean": {}}', "expected segmentation scores, found another file"),
         ("[1]", "expected segmentation scores, found another file"),
+        (FILE % "[[1, 2], [3]]", "expected segmentation scores, found another file"),
+        (FILE % "[[1, 2], [3, -4]]", "expected segmentation scores, found another file"),
+        (FILE % "[[1, 2], [3, 4.5]]", "expected segmentation scores, found another file"),
+        (FILE % f"[[1, 2], [3, {2**70}]]", "expected segmentation scores, found another file"),
+        (FILE % "[[0, 0], [0, 0]]", "average on scenes: expected labelled pixels, found none; choose another split"),
+        ("[" * 100_000, "expected segmentation scores, found another file"),
     ],
 )
 def test_another_file_is_refused(tmp_path, text, message):

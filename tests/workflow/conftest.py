@@ -77,3 +77,9 @@ def finished(tmp_path_factory):
 def project(finished):
     yield finished
     finished.git("checkout", "-q", "--", ".")
+
+
+@pytest.fixture
+def new_project(tmp_path):
+    """The project before any run."""
+    return copy(tmp_path)

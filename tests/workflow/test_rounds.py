@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import copy
 
 
 def planned(project, params="preset: smoke-rounds\n"):
@@ -56,8 +55,8 @@ def test_rounds_that_cannot_be_are_refused_in_one_line(project, params, message)
 
 
 @pytest.mark.slow
-def test_a_round_runs_and_a_second_one_leaves_it_alone(tmp_path):
-    project = copy(tmp_path)
+def test_a_round_runs_and_a_second_one_leaves_it_alone(new_project):
+    project = new_project
     project.run("snakemake", "--config", "preset=smoke-rounds")
     results = project.root / "results/smoke-rounds"
     first = results / "training/ssdfusion/meta-1/weights.safetensors"

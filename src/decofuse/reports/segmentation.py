@@ -7,16 +7,19 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from decofuse.data.dataset import SOURCES
+from decofuse.errors import UserError
 from decofuse.evaluation.ranking import rank
 from decofuse.files import write_json, write_text
 from decofuse.models.registry import METHODS
 from decofuse.reports import page_html, page_markdown
 from decofuse.reports.page import Cell, Mark, Page, Picture, Row, Table
-from decofuse.reports.segmentation_chart import draw_chart
+from decofuse.reports.segmentation_chart import Bar, Kind, draw_chart
 from decofuse.segmentation.scores import Scores, Values
 
 SINGLE = tuple(dict.fromkeys(name for sources in SOURCES.values() for name in sources))
 MEAN_IOU, PIXELS = "mIoU", "pixels"  # columns beside those of the classes
+DECIMALS = 2  # of a percentage
+_SINGLE = {"source_a": "First source", "source_b": "Second source"}
 _MARKS: dict[int | None, Mark] = {1: "best", 2: "second"}
 
 
@@ -31,7 +34,7 @@ def write_segmentation(
     html_out: Path,
     chart_out: Path,
 ) -> None:
-    """Compare the inputs, dataset by dataset, in the order of the scores.
+    """Compare the inputs, dataset by dataset: sources, methods without training, others, rounds below their method.
 
     - CSV: a row a dataset, input, training and score, with all digits.
     - JSON: dataset -> input -> mean mIoU, as `dvc metrics show` reads it.
@@ -47,11 +50,15 @@ def write_segmentation(
         markdown_out: where the Markdown goes.
         html_out: where the HTML goes.
         chart_out: where the chart goes.
+
+    Raises:
+        UserError: no scores; scores of one dataset do not belong together; a picture is missing.
     """
-    datasets = {
-        name: [its for its in scores if its.dataset == name] for name in dict.fromkeys(s.dataset for s in scores)
-    }
-    draw_chart({name: [(title_of(its.input), its) for its in group] for name, group in datasets.items()}, chart_out)
+    datasets = _grouped(scores)
+    if missing := [path for path in pictures.values() if not path.is_file()]:
+        raise UserError(f"{missing[0]}: expected a picture of label maps, found none; draw it with decofuse overlays")
+    bars = {name: [Bar(title_of(its.input), _kind(its.input), its) for its in its_] for name, its_ in datasets.items()}
+    draw_chart(bars, chart_out)
     shown = [Picture("Mean IoU of every input, and IoU of each class", chart_out)]
     shown += [Picture(f"Predicted classes on {name}", path) for name, path in pictures.items()]
     page = Page(
@@ -60,101 +67,160 @@ def write_segmentation(
         tables=tuple(_table(name, group) for name, group in datasets.items()),
         pictures=tuple(shown),
     )
-    write_text(csv_out, _csv(scores))
+    write_text(csv_out, _csv([its for group in datasets.values() for its in group]))
     write_json(json_out, {name: {its.input: its.mean.mIoU for its in group} for name, group in datasets.items()})
     write_text(markdown_out, page_markdown.render(page, markdown_out.parent))
     write_text(html_out, page_html.render(page))
 
 
 def title_of(name: str) -> str:
-    """What people call an input."""
+    """What people call an input; a name that nothing is known of stays as it is."""
     if name in SINGLE:
-        return f"{name.replace('_', ' ')} only".capitalize()
-    method, _, number = name.partition("-round")
-    if number:
-        return f"{METHODS[method].title}, round {number}"
-    if name.endswith("-head"):
-        return f"{METHODS[name.removesuffix('-head')].title}, own head"
-    return METHODS[name].title
+        return f"{_SINGLE.get(name, name.capitalize())} only"
+    method, number, head = _parts(name)
+    if method not in METHODS:
+        return name
+    title = METHODS[method].title
+    return f"{title}, own head" if head else f"{title}, round {number}" if number else title
 
 
 def verdict(dataset: str, scores: Sequence[Scores]) -> list[str]:
-    """In words: the best fused input against the best single source, and every round against the one before it."""
+    """In words: the best fused input against the best single source, and every round against those before it."""
     by_input = {its.input: its for its in scores}
-    single = [its for its in scores if its.input in SINGLE]
-    fused = [its for its in scores if its.input not in SINGLE and not its.input.endswith("-head")]
+    single = [its for its in scores if _kind(its.input) == "source"]
+    fused = [its for its in scores if _kind(its.input) == "fused"]
     sentences = []
     if single and fused:
         best, reference = max(fused, key=_mean_iou), max(single, key=_mean_iou)
+        than = f"the best single source, {title_of(reference.input)} with {_percent(reference.mean.mIoU)}"
         sentences.append(
-            f"On {dataset}, the best fused input is {title_of(best.input)} with {_percent(best.mean.mIoU)} mIoU, the "
-            f"best single source {title_of(reference.input)} with {_percent(reference.mean.mIoU)}: "
-            f"{_difference(best, reference)}"
+            f"On {dataset}, the best fused input is {title_of(best.input)} with {_percent(best.mean.mIoU)} mIoU: "
+            f"{_difference(best, reference, than)}."
         )
-    for name, its in by_input.items():
-        method, _, number = name.partition("-round")
-        before = by_input.get(f"{method}-round{int(number) - 1}" if int(number or 1) > 1 else method)
-        if number and before:
-            sentences.append(
-                f"{title_of(name)} against {title_of(before.input)} on {dataset}: {_difference(its, before)}"
-            )
+    for its in scores:
+        method, number, _ = _parts(its.input)
+        names = dict.fromkeys((method, f"{method}-round{number - 1}")) if number else ()
+        before = [by_input[name] for name in names if name in by_input]
+        if before:
+            words = (_difference(its, other, title_of(other.input)) for other in before)
+            sentences.append(f"On {dataset}, {title_of(its.input)} is {'; '.join(words)}.")
     return sentences
+
+
+def _grouped(scores: Sequence[Scores]) -> dict[str, list[Scores]]:
+    """Scores by dataset, checked and in the order in which they are shown."""
+    if not scores:
+        raise UserError("expected segmentation scores to compare, found none")
+    datasets: dict[str, list[Scores]] = {}
+    for its in scores:
+        group = datasets.setdefault(its.dataset, [])
+        if its.input in [other.input for other in group]:
+            raise UserError(f"{its.input} on {its.dataset}: expected one file of scores, found several")
+        if group and (its.classes, its.images) != (group[0].classes, group[0].images):
+            raise UserError(
+                f"{its.input} on {its.dataset}: expected scores of the classes and images of {group[0].input}, found "
+                "others; delete its scores and run again"
+            )
+        group.append(its)
+    return {name: _ordered(group) for name, group in datasets.items()}
+
+
+def _ordered(group: Sequence[Scores]) -> list[Scores]:
+    methods = [*dict.fromkeys((*SINGLE, *(_parts(its.input)[0] for its in group)))]
+
+    def place(its: Scores) -> tuple[int, int, bool, int]:
+        method, number, head = _parts(its.input)
+        trained = method not in METHODS or bool(METHODS[method].phases)
+        return (0 if _kind(its.input) == "source" else 1 + trained, methods.index(method), head, number)
+
+    return sorted(group, key=place)
+
+
+def _parts(name: str) -> tuple[str, int, bool]:
+    """Method, number of rounds, and whether it is a network's own head."""
+    if name.endswith("-head"):
+        return name.removesuffix("-head"), 0, True
+    method, _, number = name.partition("-round")
+    return (method, int(number), False) if number.isdecimal() else (name, 0, False)
+
+
+def _kind(name: str) -> Kind:
+    return "source" if name in SINGLE else "head" if _parts(name)[2] else "fused"
 
 
 def _mean_iou(scores: Scores) -> float:
     return scores.mean.mIoU
 
 
-def _difference(one: Scores, other: Scores) -> str:
+def _difference(one: Scores, other: Scores, than: str) -> str:
     """How far mIoU differs, training by training, and whether that is more than its spread."""
     first, second = one.values, other.values
     differences = [100 * (first[number].mIoU - second[number].mIoU) for number in first.keys() & second.keys()]
     if not differences:
-        return "no trainings in common."
+        return f"not to be compared with {than}, for want of trainings in common"
     mean, spread = fmean(differences), pstdev(differences)
-    word = "better" if mean > 0 else "worse"
+    equal = f"{abs(mean):.2f}" == "0.00"
+    found = f"as good as {than}" if equal else f"{abs(mean):.2f} points {'better' if mean > 0 else 'worse'} than {than}"
     if len(differences) == 1:
-        return f"{abs(mean):.2f} points {word} in the one training."
+        return f"{found} (one training, so with no spread to hold it against)"
     clear = "more than" if abs(mean) > spread else "within"
-    return (
-        f"{abs(mean):.2f} points {word} in the mean of {len(differences)} trainings, {clear} their spread of "
-        f"{spread:.2f} points."
-    )
+    return f"{found} (mean difference of {len(differences)} trainings, {clear} its spread of {spread:.2f} points)"
 
 
 def _table(dataset: str, scores: Sequence[Scores]) -> Table:
     classes = scores[0].classes
+    names = (MEAN_IOU, *classes, PIXELS)
     columns = {its.input: _columns(its.mean, classes) for its in scores}
     spreads = {its.input: _columns(its.std, classes) for its in scores}
-    ranking = rank(columns, dict.fromkeys((MEAN_IOU, *classes, PIXELS), "higher"))
-    several = any(len(its.confusions) > 1 for its in scores)
+    ranking = rank(columns, dict.fromkeys(names, "higher"))
 
-    def cell(name: str, column: str) -> Cell:
-        mean, spread = columns[name][column], spreads[name][column]
-        if mean is None:
-            return Cell("-")
-        text = f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if several and spread is not None else "")
-        return Cell(text, _MARKS.get(ranking.places[name].get(column), "") if mean else "")
+    def cell(its: Scores, column: str) -> Cell:
+        mean, spread = columns[its.input][column], spreads[its.input][column]
+        if mean is None or spread is None:
+            return Cell("–")
+        digits = min(DECIMALS, ranking.decimals[column])  # fewer at 100: as they are ranked
+        text = f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(its.confusions) > 1 else "")
+        return Cell(text, _MARKS.get(ranking.places[its.input][column], "") if mean and len(scores) > 1 else "")
 
-    trainings = max(len(its.confusions) for its in scores)
     return Table(
         title=dataset,
-        about=f"IoU of each class and its mean (mIoU), and the share of right pixels, in percent; mean and population "
-        f"standard deviation of {trainings} training{'s' if trainings > 1 else ''}; {scores[0].images} images",
-        header=("input", MEAN_IOU, *classes, PIXELS),
-        rows=tuple(
-            Row("own", title_of(name), tuple(cell(name, column) for column in (MEAN_IOU, *classes, PIXELS)))
-            for name in columns
-        ),
-        remarks=(
-            "The same network, seeds, order of images and schedule for every input.",
-            "A class that occurs neither in labels nor in predictions has no IoU, and is left out of the mean.",
-        ),
+        about=_about(scores),
+        header=("input", *names),
+        rows=tuple(Row("own", title_of(its.input), tuple(cell(its, name) for name in names)) for its in scores),
+        remarks=_remarks(scores),
     )
 
 
+def _about(scores: Sequence[Scores]) -> str:
+    counts = sorted({len(its.confusions) for its in scores if _kind(its.input) != "head"} or {1})
+    trainings = f"{' or '.join(map(str, counts))} training{'s' if counts != [1] else ''}"
+    averaged = "one training" if counts == [1] else f"mean and population standard deviation of {trainings}"
+    return (
+        "IoU of each class and its mean (mIoU), and the share of right pixels, in percent; the best is bold, the "
+        f"second best underlined; {averaged}; {scores[0].images} image{'s' if scores[0].images != 1 else ''}"
+    )
+
+
+def _remarks(scores: Sequence[Scores]) -> tuple[str, ...]:
+    kinds = [_kind(its.input) for its in scores]
+    remarks = ["The same segmentation network, seeds, order of images and schedule for every input."]
+    if "head" in kinds:
+        remarks.append(
+            "An own head is part of the fusion network, trained once with it: another network than the rest."
+        )
+    if kinds.count("fused") > 1 and "source" in kinds:
+        remarks.append("The best input is chosen by the scores shown here, which flatters the best of many.")
+    if any(value is None for its in scores for value in its.mean.IoU):
+        remarks.append(
+            "A class that occurs neither in labels nor in predictions has no IoU and is left out of the mean."
+        )
+    return tuple(remarks)
+
+
 def _columns(values: Values, classes: Sequence[str]) -> dict[str, float | None]:
-    return {MEAN_IOU: values.mIoU, **dict(zip(classes, values.IoU, strict=True)), PIXELS: values.pixel_accuracy}
+    """Percent by column, as exact as they are printed."""
+    shares = {MEAN_IOU: values.mIoU, **dict(zip(classes, values.IoU, strict=True)), PIXELS: values.pixel_accuracy}
+    return {name: None if share is None else round(100 * share, DECIMALS) for name, share in shares.items()}
 
 
 def _csv(scores: Sequence[Scores]) -> str:

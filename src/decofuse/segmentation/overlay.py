@@ -10,6 +10,7 @@ from decofuse.data.classes import ClassTable
 from decofuse.data.dataset import IGNORED_LABEL
 from decofuse.data.images import UInt8, write_image
 from decofuse.data.labels import colourise
+from decofuse.errors import UserError
 from decofuse.grid import GAP, LINE, cell_width, fitted, image_strip, scaled, title_strip
 
 OPACITY = 0.6
@@ -30,9 +31,16 @@ def overlay(image: UInt8, label: UInt8, classes: ClassTable, opacity: float = OP
 
     Returns:
         H×W×3 RGB uint8.
+
+    Raises:
+        ValueError: the label map has another size than the image, or a class that the table lacks.
     """
+    if label.shape != image.shape[:2]:
+        raise ValueError(f"expected a label map of {image.shape[:2]} pixels, found {label.shape}")
     rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
     shown = label != IGNORED_LABEL
+    if (label[shown] >= len(classes)).any():
+        raise ValueError(f"expected classes below {len(classes)}, found {label[shown].max()}")
     if classes.names[0] in PLAIN:
         shown &= label != 0
     colours = colourise(np.where(shown, label, 0).astype(np.uint8), classes)
@@ -52,13 +60,22 @@ def draw_overlays(
         out: where the PNG goes.
 
     Raises:
-        UserError: too many columns.
+        UserError: too many columns; no pairs; a label map does not fit its image or the classes.
+        ValueError: a row has not as many cells as there are titles.
     """
     width = cell_width(len(titles))
     strips, present = [title_strip(titles, width)], set[int]()
     for stem, cells in rows:
-        strips.append(image_strip(stem, [scaled(overlay(*cell, classes), width) for cell in cells]))
+        images = []
+        for title, cell in zip(titles, cells, strict=True):
+            try:
+                images.append(scaled(overlay(*cell, classes), width))
+            except ValueError as error:
+                raise UserError(f"{stem}, {title}: {error}; predict again") from error
+        strips.append(image_strip(stem, images))
         present |= {int(index) for _, label in cells for index in np.unique(label)}
+    if len(strips) == 1:
+        raise UserError(f"{out}: expected pairs to show, found none; choose another split")
     shown = [index for index in sorted(present) if index < len(classes) and not _is_plain(index, classes)]
     strips.append(_legend(shown, classes, strips[0].shape[1]))
     write_image(out, np.concatenate(strips))

@@ -62,6 +62,10 @@ class Scores:
         classes: names of the classes.
         images: how many images were scored.
         confusions: of each training by its number, C×C int64, row = label.
+
+    Raises:
+        ValueError: no matrix, or one that is no C×C matrix of counts.
+        UserError: a matrix without pixels.
     """
 
     input: str
@@ -69,6 +73,37 @@ class Scores:
     classes: tuple[str, ...]
     images: int
     confusions: Mapping[int, Tensor]
+
+    def __post_init__(self) -> None:
+        size = len(self.classes)
+        if not self.confusions:
+            raise ValueError("expected a confusion matrix, found none")
+        for matrix in self.confusions.values():
+            if matrix.shape != (size, size) or matrix.dtype != torch.int64 or (matrix < 0).any():
+                raise ValueError(f"expected {size}×{size} counts in int64, found {tuple(matrix.shape)} {matrix.dtype}")
+            if not matrix.any():
+                raise UserError(
+                    f"{self.input} on {self.dataset}: expected labelled pixels, found none; choose another split"
+                )
+
+    @classmethod
+    def of(
+        cls, name: str, dataset: str, classes: Sequence[str], confusions: Mapping[int, Tensor], images: int
+    ) -> "Scores":
+        """From confusion matrices.
+
+        Args:
+            name: of the input.
+            dataset: name of the dataset.
+            classes: names of the classes.
+            confusions: of each training by its number, C×C int64, row = label, on any device.
+            images: how many images were scored.
+
+        Raises:
+            ValueError: see the class.
+            UserError: see the class.
+        """
+        return cls(name, dataset, tuple(classes), images, {number: its.cpu() for number, its in confusions.items()})
 
     @property
     def values(self) -> dict[int, Values]:
@@ -117,22 +152,18 @@ def read_scores(path: Path) -> Scores:
     """Read a file of `write_scores`.
 
     Raises:
-        UserError: the file is missing, or is another one.
+        UserError: the file is missing, or is another one; or see `Scores`.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        confusions = {int(number): torch.tensor(its["confusion"]) for number, its in value["trainings"].items()}
         classes = tuple(map(str, value["classes"]))
-        confusions = {
-            int(number): torch.tensor(its["confusion"], dtype=torch.int64) for number, its in value["trainings"].items()
-        }
-        if not confusions or any(matrix.shape != (len(classes), len(classes)) for matrix in confusions.values()):
-            raise ValueError("matrices of another size")
-        return Scores(str(value["input"]), str(value["dataset"]), classes, int(value["images"]), confusions)
+        return Scores.of(str(value["input"]), str(value["dataset"]), classes, confusions, int(value["images"]))
     except OSError as error:
         raise UserError(
             f"{path}: expected segmentation scores, found {error.strerror}; run the predict stage"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{path}: expected segmentation scores, found another file; delete it and run the predict stage"
         ) from error
