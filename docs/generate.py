@@ -124,15 +124,19 @@ def _fields(model: type[BaseModel], prefix: str, defaults: BaseModel | None = No
 
 
 def show_results() -> None:
-    """Copy the demo's scores and, made smaller, its picture grid; `source.json` says of which files they are."""
+    """Copy the demo's scores and, made smaller, its pictures; `source.json` says of which files they are."""
     results, shown = ROOT / "results/demo", ROOT / "docs/demo"
     shown.mkdir(exist_ok=True)
-    names = ("metrics.md", "grid-scenes.png")
+    pictures = ("grid-scenes", "overlays-scenes")
+    names = ("metrics.md", "segmentation.md", "segmentation.png", *(f"{name}.png" for name in pictures))
     (shown / "metrics.md").write_bytes((results / "metrics.md").read_bytes())
-    with Image.open(results / "grid-scenes.png") as grid:
-        grid.resize((1400, grid.height * 1400 // grid.width), Image.Resampling.LANCZOS).save(
-            shown / "grid-scenes.jpg", quality=82
-        )
+    (shown / "segmentation.png").write_bytes((results / "segmentation.png").read_bytes())
+    page = (results / "segmentation.md").read_text().replace("(overlays-scenes.png)", "(overlays-scenes.jpg)")
+    (shown / "segmentation.md").write_text(page)
+    for name in pictures:
+        with Image.open(results / f"{name}.png") as picture:
+            small = picture.resize((1400, picture.height * 1400 // picture.width), Image.Resampling.LANCZOS)
+            small.save(shown / f"{name}.jpg", quality=82)
     digests = {name: hashlib.md5((results / name).read_bytes(), usedforsecurity=False).hexdigest() for name in names}
     (shown / "source.json").write_text(json.dumps(digests, indent=2) + "\n")
 
