@@ -64,7 +64,7 @@ def test_start_up_loads_neither_torch_nor_mlflow(module):
         (["generate", "cddfuse", "--manifest", "scenes/x", "--out", "y"], "cddfuse: expected --weights"),
         (["patches", "--manifest", "none.csv", "--out", "y"], "none.csv: expected a manifest, found No such file"),
         (["patches", "--manifest", "none.csv", "--out", "y", "--settings", "{"], "--settings: expected a JSON object"),
-        (["config", "--preset", "moon"], "params.yaml: preset: expected one of demo"),
+        (["config", "--preset", "moon"], "params.yaml: preset: expected one of camvid-exposure, demo"),
         (["dataset", "moon", "--out", "y"], "params.yaml: nothing there for moon"),
         (
             ["parity", "--golden", "none.npz", "--manifest", "none.json", "--method", "cddfuse"],
