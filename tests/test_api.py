@@ -97,7 +97,9 @@ def test_foreign_and_unfinished_weights_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"weights.safetensors: expected weights of this project, found a damaged or"):
         load(tmp_path)
     save_weights(path, {"x": torch.zeros(1)}, Provenance("cddfuse", "reconstruction", SIZE, {}))
-    with pytest.raises(UserError, match="expected weights of cddfuse after fusion or meta, found cddfuse after reconstruction"):
+    with pytest.raises(
+        UserError, match="expected weights of cddfuse after fusion or meta, found cddfuse after reconstruction"
+    ):
         load(tmp_path)
     save_weights(path, {"x": torch.zeros(1)}, Provenance("cddfuse", "fusion", {"colour": "blue"}, {}))
     with pytest.raises(UserError, match=r"expected the size of a cddfuse network, found another: .*colour"):
