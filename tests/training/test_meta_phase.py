@@ -155,7 +155,7 @@ def test_interrupted_in_an_inner_phase_it_ends_in_the_same_bits(place, monkeypat
 
     def arm(step, values):
         calls.append(step)
-        armed.extend([True] if step == 4 else [])  # the first epoch has four steps
+        armed.extend([True] if step == 3 else [])  # the first epoch has three steps
 
     armed: list[bool] = []
     with pytest.raises(KeyboardInterrupt):

@@ -32,7 +32,9 @@ rule generate:
         settings=lambda w: RUN.settings("generate", w.dataset, RUN.method(w.variant)),
         method=lambda w: RUN.method(w.variant),
         weights=lambda w, input: RUN.option("--weights", input.weights),
-        dvc_outs=lambda w: RUN.images_beside(f"results/{w.preset}/fused/{w.dataset}/{w.variant}"),
+        dvc_outs=lambda w: RUN.images_beside(
+            f"results/{w.preset}/fused/{w.dataset}/{w.variant}"
+        ),
     message:
         "Fusing {wildcards.dataset} with {wildcards.variant}"
     shell:

@@ -30,10 +30,14 @@ rule generate_training:
     resources:
         gpu=1,
     params:
-        settings=lambda w: RUN.settings("generate", RUN.params.train, RUN.method(w.variant)),
+        settings=lambda w: RUN.settings(
+            "generate", RUN.params.train, RUN.method(w.variant)
+        ),
         method=lambda w: RUN.method(w.variant),
         weights=lambda w, input: RUN.option("--weights", input.weights),
-        dvc_outs=lambda w: RUN.images_beside(f"results/{w.preset}/training/images/{w.variant}"),
+        dvc_outs=lambda w: RUN.images_beside(
+            f"results/{w.preset}/training/images/{w.variant}"
+        ),
     message:
         "Fusing the training images with {wildcards.variant}"
     shell:
@@ -88,7 +92,9 @@ rule predict:
         settings=lambda w: RUN.settings("predict", w.dataset),
         index=lambda w, input: RUN.option("--index", input.index),
         weights=lambda w, input: RUN.options("--weights", input.weights),
-        dvc_outs=lambda w: [f"results/{w.preset}/segmented/{w.dataset}/{w.input}/labels"],
+        dvc_outs=lambda w: [
+            f"results/{w.preset}/segmented/{w.dataset}/{w.input}/labels"
+        ],
     message:
         "Predicting the labels of {wildcards.dataset} from {wildcards.input}"
     shell:
@@ -113,7 +119,9 @@ rule predict_head:
     params:
         settings=lambda w: RUN.settings("predict_head", w.dataset, w.method),
         weights=lambda w, input: RUN.option("--weights", input.weights),
-        dvc_outs=lambda w: [f"results/{w.preset}/segmented/{w.dataset}/{w.method}-head/labels"],
+        dvc_outs=lambda w: [
+            f"results/{w.preset}/segmented/{w.dataset}/{w.method}-head/labels"
+        ],
     message:
         "Predicting the labels of {wildcards.dataset} with the own head of {wildcards.method}"
     shell:
@@ -148,7 +156,10 @@ rule segmentation_report:
     """Compare the inputs: tables, a chart and a page."""
     input:
         scores=lambda w: RUN.all_segmentation_scores(w.preset, RUN.params.segmented),
-        overlays=lambda w: [f"results/{w.preset}/overlays-{dataset}.png" for dataset in RUN.params.segmented],
+        overlays=lambda w: [
+            f"results/{w.preset}/overlays-{dataset}.png"
+            for dataset in RUN.params.segmented
+        ],
     output:
         csv="results/{preset}/segmentation.csv",
         json="results/{preset}/segmentation.json",
