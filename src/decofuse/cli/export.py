@@ -42,7 +42,7 @@ def export(
     from decofuse.files import sha256
     from decofuse.fusing.network import method_of
     from decofuse.fusing.onnx_export import export_onnx
-    from decofuse.training.checkpoint import WEIGHTS
+    from decofuse.training.checkpoint import WEIGHTS, load_weights
 
     name = method_of(weights) if weights else str(method)
     axes = METHODS[name].onnx
@@ -58,7 +58,8 @@ def export(
         )
     about = {"method": name, "task": served}
     if weights:
-        about |= {"weights_sha256": sha256(weights / WEIGHTS)}
+        phase = load_weights(weights / WEIGHTS, name, METHODS[name].fusing_phases)[1].phase
+        about |= {"phase": phase, "weights_sha256": sha256(weights / WEIGHTS)}
     difference = export_onnx(fuser, sources, axes, about, out)
     size = "any size" if "height" in axes else f"{width}x{height} pixels (width x height)"
     print(f"{out}: {name}, {size}, at most {difference:.1e} from PyTorch on {paths[0].name} and {paths[1].name}")

@@ -11,7 +11,8 @@ import typer
 
 from decofuse import stages
 from decofuse.cli.app import Manifest, Settings, app, choose_device, settings_of, tracked
-from decofuse.cli.training import STATES, SaveEvery
+from decofuse.cli.training import SaveEvery, run_job
+from decofuse.data.dataset import FUSION_TASKS, SOURCES
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from decofuse.segmentation.images import LabelledImages
     from decofuse.segmentation.scoring import Prediction
     from decofuse.segmentation.training import Input
+    from decofuse.training.stage import Job
 
 Name = Annotated[
     str, typer.Argument(help="visible, infrared, source_a, source_b, or the name of what fused.", show_default=False)
 ]
 Index = Annotated[Path | None, typer.Option(help="Index of the fused images; none for a source.")]
 _LOG = logging.getLogger(__name__)
-_SOURCES = ("visible", "infrared", "source_a", "source_b")
+_SOURCES = {name for task in FUSION_TASKS for name in SOURCES[task]}
 
 
 @app.command()
@@ -41,31 +43,22 @@ def segment(
 ) -> None:
     """Train a segmentation network on fused images or a source. Killed at any moment, the same command goes on."""
     values = settings_of(settings, stages.segment)
-    device = choose_device(values["device"], values["threads"])
     from decofuse.segmentation.settings import SegmentationSettings
-    from decofuse.segmentation.training import segmentation_job
-    from decofuse.training.stage import BEST, train
 
     given, classes = _input(name, manifest, index), _classes(values, manifest)
     parts = {part: values[f"segmentation.{part}"] for part in ("network", "training", "predict_fit")}
     chosen = SegmentationSettings.model_validate_json(json.dumps(parts))
-    job = segmentation_job(
-        chosen, classes.names, given, number=number, seed=values["seed"], code=values["code.segment"]
-    )
-    states = STATES / out
-    with tracked(f"segment {name} {number}", values, list(given.files), states / "run") as run:
-        row = train(
-            job,
-            data=given.files,
-            start=None,
-            out=out,
-            states=states,
-            device=device,
-            log=run.log,
-            save_every_s=save_every,
+
+    def make() -> "Job":
+        from decofuse.segmentation.training import segmentation_job
+
+        return segmentation_job(
+            chosen, classes.names, given, number=number, seed=values["seed"], code=values["code.segment"]
         )
-        for file in ("weights.safetensors", BEST, "history.csv", "metrics.json"):
-            run.artifact(out / file)
+
+    row = run_job(
+        f"segment {name} {number}", values, make, data=given.files, start=None, out=out, save_every=save_every
+    )
     _LOG.info("%s: loss %.4f after %d epochs, in %s", name, row["loss"], row["epoch"], out)
 
 
@@ -84,12 +77,9 @@ def predict(
     device = choose_device(values["device"], values["threads"])
     from decofuse.segmentation.images import LabelledImages
     from decofuse.segmentation.segmenter import load_segmenter
-    from decofuse.training.checkpoint import WEIGHTS
-    from decofuse.training.stage import BEST
 
     given, classes = _input(name, manifest, index), _classes(values, manifest)
-    file = BEST if values["segmentation.weights"] == "best" else WEIGHTS
-    files = [folder / file for folder in weights]
+    files = [folder / _weights_file(values) for folder in weights]
     networks = [load_segmenter(path, len(classes)).to(device) for path in files]
     images = LabelledImages(manifest, index, split, given.source, classes.names)
 
@@ -153,39 +143,35 @@ def meta(
     if method not in able:
         raise UserError(f"meta: expected a method with a meta phase ({', '.join(able)}), found {method!r}")
     values = settings_of(settings, stages.meta, method)
-    device = choose_device(values["device"], values["threads"])
-    from decofuse.training.checkpoint import WEIGHTS
     from decofuse.training.meta_phase import Method, meta_job
-    from decofuse.training.stage import BEST, train
 
     entry = METHODS[method]
-    taught_by = teacher / (BEST if values["segmentation.weights"] == "best" else WEIGHTS)
+    taught_by = teacher / _weights_file(values)
     interface = importlib.import_module(entry.meta).META
     section = entry.settings.model_fields["meta"].annotation
-    job = meta_job(
-        Method(method, _build(method), values[f"methods.{method}.network"], interface, entry.fusing_phases),
-        section.model_validate_json(json.dumps(values[f"methods.{method}.meta"])),  # type: ignore[union-attr]
-        taught_by,
-        len(_classes(values, manifest)),
-        manifest,
-        round_,
-        values["seed"],
-        values[f"code.meta.{method}"],
-    )
-    states = STATES / out
-    with tracked(f"meta {method} {round_}", values, [manifest, start / WEIGHTS, taught_by], states / "run") as run:
-        row = train(
-            job,
-            data=[manifest],
-            start=start,
-            out=out,
-            states=states,
-            device=device,
-            log=run.log,
-            save_every_s=save_every,
+
+    def make() -> "Job":
+        return meta_job(
+            Method(method, _build(method), values[f"methods.{method}.network"], interface, entry.fusing_phases),
+            section.model_validate_json(json.dumps(values[f"methods.{method}.meta"])),  # type: ignore[union-attr]
+            taught_by,
+            len(_classes(values, manifest)),
+            manifest,
+            round_,
+            values["seed"],
+            values[f"code.meta.{method}"],
         )
-        for file in (WEIGHTS, "modules.safetensors", "history.csv", "metrics.json"):
-            run.artifact(out / file)
+
+    row = run_job(
+        f"meta {method} {round_}",
+        values,
+        make,
+        data=[manifest],
+        start=start,
+        out=out,
+        save_every=save_every,
+        inputs=[taught_by],
+    )
     _LOG.info("%s, round %d: loss %.4f after %d epochs, in %s", method, round_, row["loss"], row["epoch"], out)
 
 
@@ -222,6 +208,14 @@ def _classes(values: dict[str, Any], manifest: Path) -> "ClassTable":
 
     table = values[f"labels.{manifest.parent.name}"]
     return ClassTable(tuple(table["names"]), tuple(tuple(colour) for colour in table["colours"]))
+
+
+def _weights_file(values: dict[str, Any]) -> str:
+    """Name of the weights that predict and teach."""
+    from decofuse.training.checkpoint import WEIGHTS
+    from decofuse.training.stage import BEST
+
+    return BEST if values["segmentation.weights"] == "best" else WEIGHTS
 
 
 def _build(method: str) -> Any:

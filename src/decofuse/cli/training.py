@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from decofuse.models.registry import METHODS
 from decofuse.settings import PhaseSettings
 
 if TYPE_CHECKING:
+    from decofuse.training.loop import Row
     from decofuse.training.stage import Job
 
 STATES = Path("checkpoints")
@@ -35,16 +37,53 @@ def train(
     """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
     _check(method, phase)
     values = settings_of(settings, stages.train, method, phase)
+    row = run_job(
+        f"train {method} {phase}",
+        values,
+        lambda: make_job(method, phase, values),
+        data=[data],
+        start=start,
+        out=out,
+        save_every=save_every,
+    )
+    _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
+
+
+def run_job(
+    name: str,
+    values: dict[str, Any],
+    make: "Callable[[], Job]",
+    *,
+    data: Sequence[Path],
+    start: Path | None,
+    out: Path,
+    save_every: float,
+    inputs: Sequence[Path] = (),
+) -> "Row":
+    """Train a job below a tracker of its own, which gets all that the job publishes; the last epoch's row.
+
+    Args:
+        name: what a person finds the run by.
+        values: the stage's slice of the parameters.
+        make: makes the job.
+        data: see `decofuse.training.stage.train`.
+        start: see there.
+        out: see there.
+        save_every: seconds between two saves of the resume state.
+        inputs: further files to record as inputs.
+    """
     device = choose_device(values["device"], values["threads"])
+    from decofuse.training.checkpoint import OPTIMIZER, WEIGHTS
+    from decofuse.training.stage import BEST
     from decofuse.training.stage import train as run_stage
 
     states = STATES / out
-    inputs = [data, *([start / "weights.safetensors"] if start else [])]
-    with tracked(f"train {method} {phase}", values, inputs, states / "run") as run:
-        job = make_job(method, phase, values)
+    read = [*data, *([start / WEIGHTS] if start else []), *inputs]
+    with tracked(name, values, read, states / "run") as run:
+        job = make()
         row = run_stage(
             job,
-            data=[data],
+            data=data,
             start=start,
             out=out,
             states=states,
@@ -52,9 +91,10 @@ def train(
             log=run.log,
             save_every_s=save_every,
         )
-        for name in ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"):
-            run.artifact(out / name)
-    _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
+        kept = [*([BEST] if job.extras.best else []), *([OPTIMIZER] if job.extras.moments else [])]
+        for file in (*job.extras.files, *kept, "history.csv", "metrics.json"):
+            run.artifact(out / file)
+    return row
 
 
 def _check(method: str, phase: str) -> None:
