@@ -5,7 +5,6 @@
 >>> fused = fuser.fuse(visible, infrared)  # HxW or HxWx3 uint8 or uint16, fused at the same size and depth
 """
 
-import importlib
 from pathlib import Path
 
 import torch
@@ -52,9 +51,7 @@ def load(
     entry = METHODS[name]
     if task not in entry.tasks:
         raise UserError(f"{name}: expected a task that it serves ({', '.join(entry.tasks)}), found {task!r}")
-    network = load_network(
-        getattr(importlib.import_module(entry.module), entry.network), name, entry.fusing_phases, folder
-    )
+    network = load_network(entry.build, name, entry.fusing_phases, folder)
     settings = entry.settings().fuse
     if stretch is not None:
         settings = settings.model_copy(update={"stretch": stretch})

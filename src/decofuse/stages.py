@@ -54,7 +54,9 @@ def resolve(params: Params) -> Resolved:
             "table": digest(["decofuse.reports.tables"]),
             "comparison": digest(["decofuse.reports.benchmark"]),
             "segment": digest(["decofuse.segmentation.training", *_segmentation_modules(params)]),
-            "predict": digest(["decofuse.segmentation.scoring", *_segmentation_modules(params)]),
+            "predict": digest(
+                ["decofuse.segmentation.scoring", "decofuse.segmentation.segmenter", *_segmentation_modules(params)]
+            ),
             "predict_head": {
                 name: digest(["decofuse.segmentation.scoring", "decofuse.segmentation.head", METHODS[name].module])
                 for name in params.run

@@ -8,7 +8,6 @@ from decofuse.losses.segmentation import (
     lovasz_softmax_loss,
     pixel_losses,
     two_class_loss,
-    weighted_pixel_losses,
 )
 
 
@@ -72,5 +71,5 @@ def test_a_perfect_prediction_has_no_lovasz_loss():
 
 def test_weights_multiply_the_losses_of_their_class():
     logits, label = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
-    losses = weighted_pixel_losses(logits, label, torch.tensor([1.0, 3.0]))
+    losses = pixel_losses(logits, label, torch.tensor([1.0, 3.0]))
     assert torch.allclose(losses, torch.log(torch.tensor(2.0)) * torch.tensor([[[1.0, 3.0]]]))

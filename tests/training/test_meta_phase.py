@@ -113,12 +113,13 @@ def test_the_teacher_sees_raw_images_unless_told(place):
     _, _, teacher = place
     raw = start_of_meta(method("ssdfusion"), teacher, 3, normalise=False, **SIZE).teacher
     normalised = start_of_meta(method("ssdfusion"), teacher, 3, normalise=True, **SIZE).teacher
-    for module in (raw, normalised):
-        segmenter = getattr(module.segmentation, "network", module.segmentation)
-        segmenter.load_state_dict(raw.segmentation.state_dict())
-    normalised.segmentation.mean.fill_(50.0)
+    segmenter = normalised.segmentation
+    segmenter.mean.fill_(50.0)
+    segmenter.std.fill_(20.0)
     rgb = torch.rand(1, 3, 64, 64)
-    assert torch.equal(normalised((rgb * 255 + 50) / 255)[0], raw(rgb * 255)[0])
+    # The same maps, and the first reads what the second has made of its input.
+    assert torch.equal(normalised(rgb)[0], raw((255 * rgb - 50.0) / 20.0)[0])
+    assert not torch.equal(normalised(rgb)[0], raw(rgb)[0])
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 5])

@@ -1,6 +1,5 @@
 """Subcommands that fuse: a split of a dataset, or a person's own images and videos."""
 
-import importlib
 import logging
 import os
 import re
@@ -60,8 +59,7 @@ def generate(
 
     inputs = [manifest, *([weights / "weights.safetensors"] if weights else [])]
     with tracked(f"generate {dataset} {method}", values, inputs) as run:
-        build = getattr(importlib.import_module(entry.module), entry.network)
-        network = load_network(build, method, entry.fusing_phases, weights)
+        network = load_network(entry.build, method, entry.fusing_phases, weights)
         views = Views(**values[f"views.{dataset}.{method}"])
         fuse_split(
             network, manifest, split or ["test"], views, FuseSettings(**values[f"methods.{method}.fuse"]), out, device

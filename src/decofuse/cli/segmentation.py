@@ -115,7 +115,7 @@ def predict_head(
     from decofuse.settings import Views
 
     entry, classes = METHODS[method], _classes(values, manifest)
-    network = load_network(_build(method), method, entry.fusing_phases, weights).to(device).eval()
+    network = load_network(entry.build, method, entry.fusing_phases, weights).to(device).eval()
     views = Views(**values[f"views.{dataset}.{method}"])
     images = LabelledImages(manifest, None, split, "visible", classes.names)
 
@@ -152,7 +152,7 @@ def meta(
 
     def make() -> "Job":
         return meta_job(
-            Method(method, _build(method), values[f"methods.{method}.network"], interface, entry.fusing_phases),
+            Method(method, entry.build, values[f"methods.{method}.network"], interface, entry.fusing_phases),
             section.model_validate_json(json.dumps(values[f"methods.{method}.meta"])),  # type: ignore[union-attr]
             taught_by,
             len(_classes(values, manifest)),
@@ -216,11 +216,6 @@ def _weights_file(values: dict[str, Any]) -> str:
     from decofuse.training.stage import BEST
 
     return BEST if values["segmentation.weights"] == "best" else WEIGHTS
-
-
-def _build(method: str) -> Any:
-    entry = METHODS[method]
-    return getattr(importlib.import_module(entry.module), entry.network)
 
 
 @app.command()

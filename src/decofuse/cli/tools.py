@@ -82,15 +82,14 @@ def import_weights(
     settings = _network_settings(entry, method, network)
     from decofuse.training.import_weights import import_weights as run
 
-    module = importlib.import_module(entry.module)
     path = run(
         file,
         out,
         method=method,
         phase=list(entry.phases)[-1],
-        build=getattr(module, entry.network),
+        build=entry.build,
         network=settings,
-        upstream=module.UPSTREAM,
+        upstream=importlib.import_module(entry.module).UPSTREAM,
     )
     print(path)
 

@@ -113,13 +113,12 @@ def make_job(method: str, phase: str, values: dict[str, Any]) -> "Job":
     section: type[PhaseSettings] = entry.settings.model_fields[phase].annotation  # type: ignore[assignment]
     settings = section.model_validate_json(json.dumps(values[f"methods.{method}.{phase}"]))
     own = set(section.model_fields) - set(PhaseSettings.model_fields) - {"weights"}
-    module = importlib.import_module(entry.module)
     return Job(
         method=method,
         phase=phase,
-        build=getattr(module, entry.network),
+        build=entry.build,
         network=values[f"methods.{method}.network"],
-        declaration=module.PHASES[phase],
+        declaration=importlib.import_module(entry.module).PHASES[phase],
         options={name: getattr(settings, name) for name in own},
         weights=settings.weights.model_dump(),  # type: ignore[attr-defined]
         settings=settings,

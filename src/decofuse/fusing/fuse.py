@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from decofuse.data.images import Float32, Pixels, full_scale, grey_levels
 from decofuse.errors import UserError
 from decofuse.fusing.postprocess import Depth, quantise, recolour, recolour_clamped, stretch
 from decofuse.fusing.tiling import Tiles, Window, fuse_tiled
-from decofuse.fusing.views import view
+from decofuse.fusing.views import as_batch
 from decofuse.models.method import Fuser
-from decofuse.settings import Colour, FuseSettings, Views
+from decofuse.settings import FuseSettings, Views
 
 Sources = tuple[Pixels, Pixels]
 WHOLE: Window = (slice(None), slice(None))
@@ -99,16 +98,9 @@ def _size(pairs: Sequence[Sources], smallest: int) -> tuple[int, int]:
 
 def _run(network: Fuser, pairs: Sequence[Sources], window: Window, views: Views, device: torch.device) -> Float32:
     """What the network makes of one window of every pair, N×H×W×K; views are of single pixels, so windows go first."""
-    source_a = _batch([sources[0][window] for sources in pairs], views.source_a, device)
-    source_b = _batch([sources[1][window] for sources in pairs], views.source_b, device)
+    source_a = as_batch([sources[0][window] for sources in pairs], views.source_a, device)
+    source_b = as_batch([sources[1][window] for sources in pairs], views.source_b, device)
     return np.moveaxis(network.fuse(source_a, source_b).float().cpu().numpy(), 1, -1)
-
-
-def _batch(images: Sequence[Pixels], colour: Colour, device: torch.device) -> Tensor:
-    """N×C×H×W as the network is to see the images."""
-    seen = [view(image, colour) for image in images]
-    channels = [image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0) for image in seen]
-    return torch.from_numpy(np.stack(channels)).to(device)
 
 
 def _finish(levels: Float32, sources: Sources, views: Views, settings: FuseSettings) -> Fused:

@@ -10,21 +10,17 @@ from torch.nn import functional as F
 from decofuse.data.dataset import IGNORED_LABEL
 
 
-def pixel_losses(logits: Tensor, label: Tensor) -> Tensor:
+def pixel_losses(logits: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy of each pixel, 0 where the label is ignored.
 
     Args:
         logits: N×C×H×W.
         label: class indices below C, or 255 where ignored; N×H×W int64.
+        weights: of the pixels of each class, C; all 1 if none are given.
 
     Returns:
         N×H×W.
     """
-    return F.cross_entropy(logits, label, ignore_index=IGNORED_LABEL, reduction="none")
-
-
-def weighted_pixel_losses(logits: Tensor, label: Tensor, weights: Tensor) -> Tensor:
-    """`pixel_losses` with a weight a class, which multiplies the losses of its pixels."""
     return F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORED_LABEL, reduction="none")
 
 

@@ -2,13 +2,12 @@
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from decofuse.data.images import UInt8
-from decofuse.fusing.views import view
-from decofuse.settings import Colour, Views
+from decofuse.fusing.views import as_batch
+from decofuse.settings import Views
 
 
 class Segmenting(Protocol):
@@ -30,11 +29,6 @@ def predict_pair(network: Segmenting, visible: UInt8, infrared: UInt8, views: Vi
         views: what the network is given of them.
         device: where to compute.
     """
-    seen = _batch(visible, views.source_a).to(device), _batch(infrared, views.source_b).to(device)
+    seen = as_batch([visible], views.source_a, device), as_batch([infrared], views.source_b, device)
     classes: UInt8 = network.segment(*seen)[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
     return classes
-
-
-def _batch(image: UInt8, colour: Colour) -> Tensor:
-    seen = view(image, colour)
-    return torch.from_numpy(np.ascontiguousarray(seen[None] if seen.ndim == 2 else np.moveaxis(seen, -1, 0)))[None]

@@ -137,6 +137,14 @@ SEGMENTERS: Mapping[str, Segmenter] = {
 }
 
 
+def network_class(model: str) -> "type[SegmentationNetwork]":
+    """The network class of a model; imports it."""
+    kind: type[SegmentationNetwork] = getattr(
+        importlib.import_module(SEGMENTERS[model].module), SEGMENTERS[model].network
+    )
+    return kind
+
+
 def build(classes: int, network: Mapping[str, Any]) -> "SegmentationNetwork":
     """The network that a section of params.yaml describes, with random weights.
 
@@ -148,10 +156,7 @@ def build(classes: int, network: Mapping[str, Any]) -> "SegmentationNetwork":
         ValueError: a size does not fit the others, or there is no such encoder.
     """
     sizes = {key: value for key, value in network.items() if key not in ("model", "weights")}
-    entry = SEGMENTERS[network["model"]]
-    kind = getattr(importlib.import_module(entry.module), entry.network)
-    made: SegmentationNetwork = kind(classes, **sizes)
-    return made
+    return network_class(network["model"])(classes, **sizes)
 
 
 def refuse_encoder(encoder: str) -> None:

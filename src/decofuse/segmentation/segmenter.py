@@ -1,6 +1,5 @@
 """A segmentation network with what it must know of its training data: classes, normalisation, weights of classes."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from torch.nn import functional as F
 from decofuse.data.dataset import IGNORED_LABEL
 from decofuse.data.images import UInt8
 from decofuse.errors import UserError
-from decofuse.losses.segmentation import hard_pixel_loss, lovasz_softmax_loss, weighted_pixel_losses
+from decofuse.losses.segmentation import hard_pixel_loss, lovasz_softmax_loss, pixel_losses
 from decofuse.models.method import Custom, Phase
 from decofuse.seeding import seed_for
 from decofuse.segmentation.crops import fitted
 from decofuse.segmentation.network import SegmentationNetwork
-from decofuse.segmentation.registry import SEGMENTERS, build
+from decofuse.segmentation.registry import SEGMENTERS, build, network_class
 from decofuse.training.checkpoint import fill_network, load_weights
 
 PHASE = "segmentation"
@@ -62,6 +61,10 @@ class Segmenter(nn.Module):
         logits: Tensor = self.network(self.normalised(rgb))
         return logits
 
+    def features(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """The backbone's maps of N×3×H×W RGB in [0, 1], normalised first; see `SegmentationNetwork.features`."""
+        return self.network.features(self.normalised(rgb))
+
     def set_statistics(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
         """Normalise by these from now on, 3 each; a colour that never varies is only centred."""
         self.mean.copy_(torch.from_numpy(mean))
@@ -93,8 +96,7 @@ class Segmenter(nn.Module):
 
 def phase_of(model: str) -> Phase:
     """The training of a segmentation network as the training stage knows it."""
-    entry = SEGMENTERS[model]
-    kind: type[SegmentationNetwork] = getattr(importlib.import_module(entry.module), entry.network)
+    kind = network_class(model)
     return Phase(
         trains=("network",),
         terms=segmentation_terms,
@@ -124,7 +126,7 @@ def segmentation_terms(
     logits, label = network(batch["image"]), batch["label"]
     if loss == "lovasz":
         return {"segmentation": lovasz_softmax_loss(logits, label)}
-    losses = weighted_pixel_losses(logits, label, network.class_weights)
+    losses = pixel_losses(logits, label, network.class_weights)
     if loss == "ohem":
         counted = losses[label != IGNORED_LABEL]
         return {"segmentation": hard_pixel_loss(counted, hard_threshold, int(hard_share * len(counted)))}

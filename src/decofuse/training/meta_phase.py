@@ -17,9 +17,9 @@ from decofuse.data.labelled_crops import ColourCrops
 from decofuse.errors import UserError
 from decofuse.models.meta import Interface, MetaNetwork, Teacher
 from decofuse.models.method import Phase
-from decofuse.models.registry.method import MetaSettings
 from decofuse.seeding import epoch_order, seed_for
 from decofuse.segmentation.segmenter import load_segmenter
+from decofuse.settings import MetaSettings
 from decofuse.training.checkpoint import WEIGHTS
 from decofuse.training.loop import Row
 from decofuse.training.meta import MetaTask, inner_steps

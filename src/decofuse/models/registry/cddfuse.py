@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from decofuse.models.registry.method import LUMA_FROM_GREY, PATCHES, MetaSettings, Method, MethodSettings
-from decofuse.settings import PatchPhaseSettings, Section
+from decofuse.models.registry.method import LUMA_FROM_GREY, PATCHES, Method, MethodSettings
+from decofuse.settings import MetaSettings, PatchPhaseSettings, Section
 
 
 class CDDFuseNetwork(Section):

@@ -1,59 +1,17 @@
 """What the registry knows of a method; plain values, so that reading params.yaml stays cheap."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from decofuse.settings import (
-    AdamSettings,
-    FuseSettings,
-    MetaCropSampling,
-    MilestoneSchedule,
-    PhaseSettings,
-    Section,
-    Views,
-)
+from decofuse.settings import FuseSettings, Section, Views
 
 
 class MethodSettings(Section):
     """What every method has in params.yaml; a method with training adds `network` and one section a phase."""
 
     fuse: FuseSettings = FuseSettings()
-
-
-class MetaSettings(PhaseSettings):
-    """The meta phase of a round: the network learns to fuse on, a segmentation network as the teacher of its details.
-
-    The published settings are SSDFusion's; a method adds its loss weights, `meta_<i>` for each level among them.
-    """
-
-    epochs: int = Field(51, ge=1, description="passes over the training images, one crop of each [epochs]")
-    batch_size: int = Field(2, ge=1, description="crops of an outer step; those of an inner step are single")
-    optimizer: AdamSettings = AdamSettings()
-    schedule: MilestoneSchedule = MilestoneSchedule(milestones=())
-    data: MetaCropSampling = MetaCropSampling()
-    interval: int = Field(5, ge=1, description="epochs from one inner phase to the next [epochs]")
-    held_out: float = Field(
-        0.2,
-        gt=0,
-        lt=1,
-        description="share of the training images that is kept out of the inner phase and sets its length",
-    )
-    inner_learning_rate: float = Field(1e-4, gt=0, description="of the meta modules in the inner phase (plain SGD)")
-    inner_clip_norm: float | None = Field(
-        0.01,
-        gt=0,
-        description="largest L2 norm of their gradient; upstream's, with its rate, moves them by 1e-6 a step at most, "
-        "so that they stay as they were drawn; null: not clipped",
-    )
-    learn_modules: bool = Field(
-        False, description="train the meta modules in the outer steps too; upstream leaves them out"
-    )
-    normalise: bool = Field(
-        False, description="normalise fused images for the teacher as in its own training; upstream does not"
-    )
 
 
 @dataclass(frozen=True)
@@ -129,6 +87,11 @@ class Method:
     meta: str = ""
     segments: bool = False
     onnx: tuple[Literal["batch", "height", "width"], ...] | None = ("batch", "height", "width")
+
+    @property
+    def build(self) -> Any:
+        """The network class; imports it."""
+        return getattr(importlib.import_module(self.module), self.network)
 
     @property
     def last_phase(self) -> str | None:

@@ -4,8 +4,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from decofuse.models.registry.method import LABELLED_PATCHES, LUMA_FROM_LUMA, MetaSettings, Method, MethodSettings
-from decofuse.settings import AdamSettings, CosineSchedule, FuseSettings, PatchSampling, PhaseSettings, Section
+from decofuse.models.registry.method import LABELLED_PATCHES, LUMA_FROM_LUMA, Method, MethodSettings
+from decofuse.settings import (
+    AdamSettings,
+    CosineSchedule,
+    FuseSettings,
+    MetaSettings,
+    PatchSampling,
+    PhaseSettings,
+    Section,
+)
 
 
 class SSDFusionNetwork(Section):
