@@ -16,6 +16,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 MIRROR = Path(__file__).parents[2] / "shared" / "data" / "mirror"
 
 
+def pytest_collection_modifyitems(items):
+    """Give each process whole files, and one of them all tests of the workflow, which share a finished run."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group("workflow" if folder.name == "workflow" else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Folder with copies of public archives, laid out as DECOFUSE_MIRROR expects."""

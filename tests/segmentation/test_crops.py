@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from decofuse.errors import UserError
-from decofuse.segmentation.crops import SegmentationCrops, distorted, fitted, middle, varied_place
+from decofuse.segmentation.crops import SegmentationCrops, aimed_place, distorted, fitted, middle, varied_place
 from decofuse.segmentation.images import LabelledImages
 from decofuse.segmentation.settings import SegmentationSampling
 
@@ -62,6 +62,22 @@ def test_scaling_fits_into_both_sides():
     assert fitted(image, (2048, 512), 0.5).shape == (256, 341, 3)
     assert fitted(label, (80, 512), 1.0).shape == (80, 107)
     assert fitted(image, (64, 48), 1.0) is image
+
+
+def test_an_aimed_crop_shows_a_rare_class_as_often_as_a_frequent_one():
+    label = np.zeros((200, 300), np.uint8)
+    label[:100, :150], label[180:184, 290:], label[150:, :20] = 1, 2, 255
+    draws = [label[aimed_place(label, 32, np.random.default_rng(seed))] for seed in range(300)]
+    assert all(crop.shape == (32, 32) and np.isin(crop, (1, 2)).any() for crop in draws)
+    assert 100 < sum((crop == 2).any() for crop in draws) < 200
+    nothing = np.zeros((20, 40), np.uint8)
+    assert nothing[aimed_place(nothing, 32, np.random.default_rng(0))].shape == (20, 32)
+
+
+def test_crops_that_are_not_aimed_stay_as_they_were(tmp_path, labelled):
+    manifest, indices = labelled(tmp_path), np.array([0, 1])
+    plain, none, all_ = (crops(manifest, **more).batch(indices, 3) for more in ({}, {"aimed": 0.0}, {"aimed": 1.0}))
+    assert np.array_equal(plain["image"], none["image"]) and not np.array_equal(plain["image"], all_["image"])
 
 
 def test_a_crop_that_one_class_fills_is_drawn_again():

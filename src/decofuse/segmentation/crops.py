@@ -87,7 +87,7 @@ class SegmentationCrops:
         ratio = 1.0 if self._fixed else draw.uniform(*settings.ratio)
         image = fitted(self.images.rgb(index), settings.fit, ratio)
         label = fitted(self.images.label(index), settings.fit, ratio)
-        place = middle(label, size) if self._fixed else varied_place(label, size, settings.most, draw)
+        place = middle(label, size) if self._fixed else self._place(label, draw)
         image, label = image[place], label[place]
         if not self._fixed and settings.flip and draw.random() < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
@@ -100,6 +100,13 @@ class SegmentationCrops:
         classes = np.full((size, size), IGNORED_LABEL, np.int64)
         classes[:height, :width] = label
         return padded, classes
+
+    def _place(self, label: UInt8, draw: np.random.Generator) -> "Place":
+        settings = self._settings
+        # Without aimed crops nothing is drawn for them, so that the crops stay those of mmsegmentation's order.
+        if settings.aimed and draw.random() < settings.aimed:
+            return aimed_place(label, settings.size, draw)
+        return varied_place(label, settings.size, settings.most, draw)
 
 
 Place = tuple[slice, slice]
@@ -132,6 +139,24 @@ def varied_place(label: UInt8, size: int, most: float, draw: np.random.Generator
         if np.count_nonzero(counts) > 1 and counts.max() < most * counts.sum():
             break
     return place
+
+
+def aimed_place(label: UInt8, size: int, draw: np.random.Generator) -> Place:
+    """A square of `size` that shows a class other than the first, rare ones as often as frequent ones.
+
+    nnU-Net's oversampling (Isensee et al., Nature Methods 2021): a class of the image by lot, one of its pixels by lot,
+    and that pixel anywhere in the square.
+    """
+    shown = [name for name in np.unique(label) if name not in (0, IGNORED_LABEL)]
+    if not shown:
+        return varied_place(label, size, 1.0, draw)
+    pixels = np.argwhere(label == shown[draw.integers(len(shown))])
+    row, column = pixels[draw.integers(len(pixels))]
+    top, left = (
+        min(max(int(at) - int(draw.integers(size)), 0), max(side - size, 0))
+        for at, side in zip((row, column), label.shape, strict=True)
+    )
+    return slice(top, top + size), slice(left, left + size)
 
 
 def distorted(image: UInt8, draw: np.random.Generator) -> UInt8:

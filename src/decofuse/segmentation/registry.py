@@ -85,7 +85,17 @@ class UNetNetwork(Section):
         return encoder
 
 
-Network = Annotated[SegNeXtNetwork | SegFormerNetwork | UNetNetwork, Discriminator("model")]
+class SmallUNetNetwork(Section):
+    """Size of the small U-Net; the defaults suit images of 240×320 pixels."""
+
+    model: Literal["small_unet"] = Field("small_unet", description="narrow U-Net, for small images and processors")
+    widths: tuple[Size, Size, Size, Size, Size] = Field(
+        (16, 32, 48, 64, 64), description="width at strides 2, 4, 8, 16 and 32 [channels]"
+    )
+    weights: str = Field("", description=_WEIGHTS.format("this network"))
+
+
+Network = Annotated[SegNeXtNetwork | SegFormerNetwork | UNetNetwork | SmallUNetNetwork, Discriminator("model")]
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ class Segmenter:
     module: str
     network: str
     licence: str
-    settings: type[SegNeXtNetwork | SegFormerNetwork | UNetNetwork]
+    settings: type[SegNeXtNetwork | SegFormerNetwork | UNetNetwork | SmallUNetNetwork]
 
 
 SEGMENTERS: Mapping[str, Segmenter] = {
@@ -133,6 +143,14 @@ SEGMENTERS: Mapping[str, Segmenter] = {
         network="UNet",
         licence="segmentation-models-pytorch, MIT, and timm, Apache-2.0; each pretrained encoder has its own",
         settings=UNetNetwork,
+    ),
+    "small_unet": Segmenter(
+        title="Small U-Net",
+        source="after Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
+        module="decofuse.segmentation.small_unet",
+        network="SmallUNet",
+        licence="own code",
+        settings=SmallUNetNetwork,
     ),
 }
 

@@ -21,6 +21,13 @@ class SegmentationSampling(Section):
     most: float = Field(
         0.75, gt=0, le=1, description="a crop with a larger share of one class is drawn again, up to ten times"
     )
+    aimed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of crops that are drawn to show a class: one of the image's, each as likely but the first, "
+        "and one of its pixels anywhere in the crop",
+    )
     flip: bool = Field(True, description="flip left-right with chance 1/2")
     photometric: bool = Field(True, description="change brightness, contrast, saturation and hue, each with chance 1/2")
 

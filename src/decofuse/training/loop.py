@@ -143,8 +143,9 @@ def run(
             row = position.finish_epoch(rates, {**validate(task, position.step), **_measured(task, position.epoch)})
             position.keep_best(task)
             log(position.step, {key: value for key, value in row.items() if key.startswith("val.")})
-            resume.save(position.state(task, optimizer))
-            saved_at = time.monotonic()
+            if time.monotonic() - saved_at > save_every_s:
+                resume.save(position.state(task, optimizer))
+                saved_at = time.monotonic()
             if bar.disable:
                 _report(task, position)
     return position.rows, position.best
