@@ -20,6 +20,7 @@ def package(tmp_path, monkeypatch):
     for name, text in files.items():
         (root / name).write_text(text)
     monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "_TAKEN", {})
 
     def digest():
         code._read.cache_clear()
