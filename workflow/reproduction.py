@@ -19,10 +19,12 @@ from decofuse.data.registry import DATASETS
 from decofuse.errors import UserError
 from decofuse.files import write_text
 from decofuse.models.registry import METHODS
+from decofuse.tracking import code
 from decofuse.tracking.run import PARENT_RUN, close_reproduction, flatten, open_reproduction
 
 FROZEN = "DECOFUSE_FROZEN"
 STATE = Path(".snakemake/decofuse")
+CODE = STATE / "code"
 _HELD: list[IO[str]] = []
 
 
@@ -79,8 +81,8 @@ class Run:
 
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""
-        code = sorted(path.as_posix() for path in Path("src/decofuse").rglob("*.py"))
-        return [*self._parameter_files(), *code]
+        sources = sorted(path.as_posix() for path in Path("src/decofuse").rglob("*.py"))
+        return [*self._parameter_files(), *sources]
 
     def parameter_folders(self) -> list[str]:
         """The same for DVC, which depends on the code's folder as a whole."""
@@ -234,6 +236,7 @@ def open_run(workflow: Any, overrides: Mapping[str, Any]) -> Run:
     except UserError as error:
         sys.exit(f"decofuse: error: {error}")
     text = json.dumps(resolved, sort_keys=True)
+    code.remember(CODE)
     frozen = STATE / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     write_text(frozen, text)
     os.environ[FROZEN] = str(frozen.absolute())

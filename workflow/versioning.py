@@ -160,8 +160,14 @@ def adopt(preset: str) -> None:
     print(f"decofuse: {len(clean)} of {len(jobs(dag))} stages are up to date in DVC")
 
 
-def build(preset: str) -> Any:
-    """Snakemake's whole graph, without running it."""
+def build(preset: str, targets: Iterable[str] = (), forceall: bool = True) -> Any:
+    """Snakemake's graph, without running it.
+
+    Args:
+        preset: of which run.
+        targets: files or rules; left out: everything.
+        forceall: take every job for stale, which spares the comparison.
+    """
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
@@ -173,9 +179,9 @@ def build(preset: str) -> Any:
         config_settings=ConfigSettings(config={"preset": preset}),
         snakefile=Path("Snakefile"),
     )
-    flow.dag(DAGSettings(forceall=True, max_checksum_file_size=10**12))
+    flow.dag(DAGSettings(frozenset(targets), forceall=forceall, force_incomplete=True, max_checksum_file_size=10**12))
     inner = flow._workflow
-    inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
+    inner._prepare_dag(forceall=forceall, ignore_incomplete=forceall, lock_warn_only=True)
     inner._build_dag()
     return inner.dag
 

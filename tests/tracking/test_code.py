@@ -20,10 +20,10 @@ def package(tmp_path, monkeypatch):
     for name, text in files.items():
         (root / name).write_text(text)
     monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "_TAKEN", {})
 
     def digest():
-        code._parsed.cache_clear()
-        code._tree.cache_clear()
+        code._read.cache_clear()
         return code.digest(["decofuse.stage"])
 
     digest.root = root
@@ -56,3 +56,17 @@ def test_what_changes_the_digest(package, file, old, new, counts):
 def test_unknown_module_is_refused(package):
     with pytest.raises(ValueError, match="no such module"):
         code.digest(["decofuse.nowhere"])
+
+
+def test_a_changed_digest_is_traced_to_the_modules_that_changed(package, tmp_path):
+    records = tmp_path / "records"
+    before = package()
+    code.remember(records)
+    (package.root / "sub/shared.py").write_text("VALUE = 2\n")
+    (package.root / "stage.py").write_text('"""Other."""\nfrom decofuse.sub import shared\nimport decofuse.other\n')
+    after = package()
+    assert code.changed(records, before, after) == []
+    code.remember(records)
+    assert code.changed(records, before, after) == [
+        *("decofuse/lazy.py", "decofuse/other.py", "decofuse/stage.py", "decofuse/sub/shared.py"),
+    ]

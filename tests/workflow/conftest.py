@@ -30,6 +30,9 @@ class Project:
     def snakemake(self, *words, **kwargs):
         return self.run("snakemake", "--config", "preset=smoke", *words, **kwargs)
 
+    def decofuse(self, *words, **kwargs):
+        return self.run(sys.executable, "-m", "decofuse.cli", *words, **kwargs)
+
     def would_run(self):
         """What a dry run would do: each job by its message."""
         lines = self.snakemake("-n").splitlines()

@@ -9,21 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-import yaml
-
 from decofuse.models.registry import METHODS
-
-AFTER_FUSION = {
-    "Writing down the parameters of smoke",
-    "Training cddfuse, phase fusion",
-    "Fusing scenes-smoke with cddfuse",
-    "Scoring cddfuse on scenes-smoke",
-    "Drawing the picture grid of scenes-smoke",
-    "Gathering the scores of smoke",
-    "Comparing the scores of smoke with published numbers",
-}
-WEIGHT = "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n"
 
 
 def test_a_run_makes_every_artifact(project):
@@ -70,70 +56,11 @@ def test_the_stages_run_below_one_parent(project):
     assert training.data.tags["git.commit"]
 
 
-def test_a_loss_weight_reruns_that_phase_and_what_follows(project):
-    (project.root / "params.yaml").write_text(f"preset: smoke\n{WEIGHT}")
-    assert project.would_run() == AFTER_FUSION
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "jobs"),
-    [
-        (
-            "src/decofuse/models/sfdfuse.py",
-            "nn.LeakyReLU(0.01)",
-            "nn.LeakyReLU(0.02)",
-            {job.replace("cddfuse", "sfdfuse") for job in AFTER_FUSION} | {"Training sfdfuse, phase reconstruction"},
-        ),
-        (
-            "src/decofuse/data/labelled_crops.py",
-            "PCG64(",
-            "PCG64DXSM(",
-            {job.replace("cddfuse", "psfusion").replace("phase fusion", "phase joint") for job in AFTER_FUSION},
-        ),
-        (
-            "src/decofuse/models/cddfuse.py",
-            '"""CDDFuse: ',
-            '"""The network CDDFuse: ',
-            {"Writing down the parameters of smoke"},
-        ),
-        (
-            "src/decofuse/grid.py",
-            "GAP = ",
-            "GAP = 2 * ",
-            {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"},
-        ),
-        (
-            "src/decofuse/reports/page_html.py",
-            "1.6rem",
-            "1.7rem",
-            {"Writing down the parameters of smoke", "Comparing the scores of smoke with published numbers"},
-        ),
-        (
-            "workflow/published.csv",
-            "cddfuse,tno,EN,7.12",
-            "cddfuse,tno,EN,7.13",
-            {"Comparing the scores of smoke with published numbers"},
-        ),
-        ("workflow/presets/msrs.yaml", "epochs: 40", "epochs: 41", set()),
-        ("params.yaml", "preset: demo", "preset: demo  # mine", {"Writing down the parameters of smoke"}),
-        ("README.md", "# DecoFuse", "# DecoFuse!", set()),
-    ],
-)
-def test_an_edit_reruns_what_depends_on_it(project, file, old, new, jobs):
-    project.edit(file, old, new)
-    assert project.would_run() == jobs
-
-
 def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):
     """dvc.lock moved and results/smoke/params.yaml is of the old code: DVC finds the grid clean, and it is stale."""
     project.edit("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ")
     (project.root / ".snakemake/decofuse/dvc.lock.sha256").unlink()
     assert project.would_run() == {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"}
-
-
-def test_a_touched_input_reruns_nothing(project):
-    (project.root / "data/scenes-smoke/manifest.csv").touch()
-    assert project.would_run() == set()
 
 
 def test_a_lost_image_is_made_again(project):
@@ -153,35 +80,6 @@ def test_a_wrong_parameter_is_refused_in_one_line_before_any_job(project):
     assert "decofuse: error: params.yaml: patches.sise: unknown key; did you mean size?" in output
     assert "Traceback" not in output
     assert "Job" not in output
-
-
-def test_a_clone_has_everything_after_dvc_pull(project, tmp_path):
-    project.run("dvc", "remote", "add", "-q", "-d", "storage", tmp_path / "remote")
-    project.run("dvc", "push", "-q")
-    project.commit()
-    clone = type(project)(tmp_path / "clone here")
-    project.git("clone", "-q", project.root, clone.root)
-    clone.run("dvc", "pull", "-q")
-    assert clone.would_run() == set()
-    assert "Nothing to be done" in clone.snakemake("-n")
-    for name in ("metrics.json", "training/cddfuse/fusion/weights.safetensors"):
-        assert (clone.root / "results/smoke" / name).read_bytes() == (
-            project.root / "results/smoke" / name
-        ).read_bytes()
-
-
-def test_dvc_repro_and_snakemake_agree(project, tmp_path):
-    """After `dvc repro` with a changed weight Snakemake has nothing to do, and the same weights come out."""
-    other = type(project)(tmp_path / "other")
-    shutil.copytree(project.root, other.root, symlinks=True)
-    (other.root / "params.yaml").write_text(f"preset: smoke\n{WEIGHT}")
-    output = other.run("dvc", "repro")
-    assert "Running stage 'smoke--train--cddfuse--fusion'" in output
-    assert "Running stage 'smoke--train--cddfuse--reconstruction'" not in output
-    assert other.would_run() == set()
-    assert "up to date" in other.run("dvc", "status")
-    by_dvc = (other.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
-    assert by_dvc != (project.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
 
 
 def test_a_run_that_was_killed_goes_on(project, tmp_path):
@@ -209,14 +107,6 @@ def test_a_run_that_was_killed_goes_on(project, tmp_path):
         assert (other.root / made / name).read_bytes() == (project.root / made / name).read_bytes()
     assert other.would_run() == set()
     assert "up to date" in other.run("dvc", "status")
-
-
-def test_dvc_shows_metrics_and_plots(project):
-    shown = json.loads(project.run("dvc", "metrics", "show", "--json"))
-    assert "results/smoke/metrics.json" in json.dumps(shown)
-    plots = yaml.safe_load((project.root / "dvc.yaml").read_text())["plots"]
-    assert {"results/smoke/training/cddfuse/fusion/history.csv"} <= {next(iter(plot)) for plot in plots}
-    project.run("dvc", "plots", "show", "--json")
 
 
 def test_lint_finds_nothing_but_the_missing_conda_files(project):

@@ -17,6 +17,7 @@ from decofuse.cli import (  # noqa: F401 - each registers its commands
     segmentation,
     tools,
     training,
+    versioning,
 )
 from decofuse.cli.app import app
 from decofuse.errors import UserError
