@@ -25,9 +25,9 @@ methods: {cddfuse: {reconstruction: {epochs: 12}, fusion: {epochs: 12}}}
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path_factory):
     """What the environment of a user of the cluster has beside ours."""
-    command = [sys.executable, CLUSTER, tmp_path / "slurm"]
+    command = [sys.executable, CLUSTER, tmp_path_factory.mktemp("slurm") / "cluster"]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         exported = re.fullmatch(r"export SLURM_CONF=(\S+) PATH=(\S+):\$PATH\n", process.stdout.readline())
         if exported is None:
@@ -41,17 +41,18 @@ def cluster(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_project, cluster, tmp_path):
+def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_project, cluster, tmp_path_factory):
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="install requirements.lock")
     preset = os.environ.get("DECOFUSE_SLURM_PRESET")
     (new_project.root / "params.yaml").write_text(f"preset: {preset}\n" if preset else SHORT)
-    other = type(new_project)(tmp_path / "on the cluster")
+    folder = tmp_path_factory.mktemp("elsewhere")
+    other = type(new_project)(folder / "on a cluster")
     shutil.copytree(new_project.root, other.root, symlinks=True)
     other.env |= {"SLURM_CONF": cluster["SLURM_CONF"], "PATH": f"{cluster['SLURM_BIN']}:{other.env['PATH']}"}
     new_project.run("snakemake")
 
     command = ["snakemake", "--workflow-profile", "slurm", "--seconds-between-status-checks", "1"]
-    with (tmp_path / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         run = subprocess.Popen(command, cwd=other.root, env=other.env, stdout=log, stderr=log)
         try:
             job, _ = in_the_middle(other, run, "reconstruction")
@@ -61,7 +62,7 @@ def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_projec
             run.wait()
         finally:
             run.terminate()
-    output = (tmp_path / "log").read_text()
+    output = (folder / "log").read_text()
     assert run.returncode == 0, output
     assert f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'" in output
     assert f"SLURM-job '{lost}' failed due to a node failure" in output
