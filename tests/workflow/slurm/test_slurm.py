@@ -79,8 +79,8 @@ def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_projec
 
 
 def in_the_middle(project, run, phase):
-    """Wait until a phase of cddfuse has a first checkpoint; its job and the node that it runs on."""
-    while not [*project.root.glob(f"checkpoints/results/*/training/cddfuse/{phase}/*/state.pt")]:
+    """Wait until a phase of cddfuse has its first epoch behind it; its job and the node that it runs on."""
+    while not any("epoch 1 of" in log.read_text() for log in project.root.glob(f"logs/*/train-cddfuse-{phase}.log")):
         assert run.poll() is None, "the run ended before the phase began"
         time.sleep(0.05)
     jobs = [line.split() for line in project.run("squeue", "-h", "-t", "R", "-o", "%i %N %k").splitlines()]
