@@ -33,8 +33,12 @@ include: "workflow/rules/rounds.smk"
 include: "workflow/rules/results.smk"
 
 
+# On a cluster these stay where Snakemake runs: nodes often have no way out to the internet, and a note of the
+# parameters is not worth a job.
 localrules:
     all,
+    download,
+    params,
 
 
 rule all:
