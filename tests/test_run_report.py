@@ -143,12 +143,17 @@ def page_of(tmp_path, files, **changes):
     return (tmp_path / "report.html").read_text()
 
 
-@pytest.fixture
-def page(tmp_path):
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def page(root):
     tracked = Tracked({"this run": "http://127.0.0.1:5000/#/x"}, {"train a": "http://127.0.0.1:5000/#/y"})
     return page_of(
-        tmp_path,
-        whole(tmp_path, "scenes"),
+        root,
+        whole(root, "scenes"),
         differences={"ssdfusion": Difference(True, ("network: channels 8 of 64",))},
         code={"train.ssdfusion.fusion": "0123456789abcdef"},
         commit="commit 4711, with changes",
@@ -156,11 +161,11 @@ def page(tmp_path):
     )
 
 
-def test_every_section_is_there_for_a_run_that_has_all(page, tmp_path):
+def test_every_section_is_there_for_a_run_that_has_all(page, root):
     reader = Reader(page)
     assert reader.headings == SECTIONS and not reader.open
     assert all(words in page for words in ("commit 4711, with changes", "channels 8 of 64", "0123456789abcdef"))
-    assert reader.rows["scenes"] == ["2", "0", "1", sha256(tmp_path / "data/scenes/manifest.csv")]
+    assert reader.rows["scenes"] == ["2", "0", "1", sha256(root / "data/scenes/manifest.csv")]
 
 
 def test_the_best_and_the_second_best_are_marked(page):
@@ -174,7 +179,7 @@ def test_rounds_show_metrics_beside_the_mean_iou(page):
     rounds = page[page.index('<section id="rounds">') : page.index('<section id="curves">')]
     reader = Reader(rounds)
     assert reader.rows["round"] == ["EN ↑", "SSIM ↑", "mIoU [%] ↑"]
-    assert reader.rows["SSDFusion"] == ["6.000", "0.500", "66.87"]
+    assert reader.rows["SSDFusion"] == ["6.000", "0.5000", "66.88"]
     assert reader.rows["SSDFusion, round 1"] == ["7.000", "–", "88.91"]
     assert rounds.count("<svg") == 3
 

@@ -22,6 +22,7 @@ AFTER_FUSION = {
     "Drawing the picture grid of scenes-smoke",
     "Gathering the scores of smoke",
     "Comparing the scores of smoke with published numbers",
+    "Writing the report of smoke",
 }
 WEIGHT = "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n"
 
@@ -38,6 +39,32 @@ def test_a_run_makes_every_artifact(project):
             made = {path.name for path in (root / "training" / name / phase).iterdir()}
             assert made == {"weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"}
         assert len(list((root / "fused/scenes-smoke" / name / "images").glob("*.png"))) == 2
+
+
+def test_the_report_is_written_last_and_shown_first(project):
+    root = project.root / "results"
+    page = (root / "smoke/report.html").read_text()
+    assert (root / "report.html").read_text() == page
+    trainings = sum(len(method.phases) for method in METHODS.values())
+    assert f">train</th><td>{trainings}</td>" in page  # time and memory of every training
+    (link,) = re.findall(r'<a href="(http://127\.0\.0\.1:5000/#/experiments/\d+/runs/\w+)">this run</a>', page)
+    assert link and ">report</a>" in page
+
+
+def test_lost_benchmark_files_rerun_nothing(project):
+    logs = project.root / "logs"
+    logs.rename(project.root / "logs-away")
+    try:
+        assert project.would_run() == set()
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+        (project.root / "logs-away").rename(logs)
+
+
+def test_snakemake_reports_with_captions(project, tmp_path):
+    project.snakemake("--report", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Sources and fused images of scenes-smoke" in page and "All of the run on one page" in page
 
 
 def test_nothing_half_written_or_unfinished_is_left(project):
@@ -100,19 +127,33 @@ def test_a_loss_weight_reruns_that_phase_and_what_follows(project):
             "src/decofuse/grid.py",
             "GAP = ",
             "GAP = 2 * ",
-            {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"},
+            {
+                "Writing down the parameters of smoke",
+                "Drawing the picture grid of scenes-smoke",
+                "Writing the report of smoke",
+            },
         ),
         (
             "src/decofuse/reports/page_html.py",
             "1.6rem",
             "1.7rem",
-            {"Writing down the parameters of smoke", "Comparing the scores of smoke with published numbers"},
+            {
+                "Writing down the parameters of smoke",
+                "Comparing the scores of smoke with published numbers",
+                "Writing the report of smoke",
+            },
+        ),
+        (
+            "src/decofuse/reports/run_style.py",
+            "1.6rem",
+            "1.7rem",
+            {"Writing down the parameters of smoke", "Writing the report of smoke"},
         ),
         (
             "workflow/published.csv",
             "cddfuse,tno,EN,7.12",
             "cddfuse,tno,EN,7.13",
-            {"Comparing the scores of smoke with published numbers"},
+            {"Comparing the scores of smoke with published numbers", "Writing the report of smoke"},
         ),
         ("workflow/presets/msrs.yaml", "epochs: 40", "epochs: 41", set()),
         ("params.yaml", "preset: demo", "preset: demo  # mine", {"Writing down the parameters of smoke"}),
@@ -128,7 +169,11 @@ def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):
     """dvc.lock moved and results/smoke/params.yaml is of the old code: DVC finds the grid clean, and it is stale."""
     project.edit("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ")
     (project.root / ".snakemake/decofuse/dvc.lock.sha256").unlink()
-    assert project.would_run() == {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"}
+    assert project.would_run() == {
+        "Writing down the parameters of smoke",
+        "Drawing the picture grid of scenes-smoke",
+        "Writing the report of smoke",
+    }
 
 
 def test_a_touched_input_reruns_nothing(project):

@@ -53,7 +53,7 @@ def line_chart(series: Mapping[str, Points], x_label: str) -> str:
                 label=_short(name),
             )
         axes.set_xlabel(x_label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        _frame(axes, [x for points in series.values() for x in points])
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.grid(color=_INK, alpha=0.15)
         if len(series) > 1:
@@ -83,6 +83,14 @@ def bar_chart(values: Mapping[str, float | None], texts: Sequence[str], best: Se
         axes.grid(axis="x", color=_INK, alpha=0.15)
         axes.set_axisbelow(True)
         return _svg(figure)
+
+
+def _frame(axes: Axes, counts: Sequence[float]) -> None:
+    """Let the x axis show every count, those without a value too, and name whole ones alone."""
+    low, high = min(counts, default=0.0), max(counts, default=1.0)
+    margin = 0.05 * (high - low) or 0.5
+    axes.set_xlim(low - margin, high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
 
 
 def _label(axes: Axes, numbers: Sequence[float], texts: Sequence[str]) -> None:

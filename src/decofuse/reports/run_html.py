@@ -80,7 +80,10 @@ def titled_table(table: Table) -> str:
 
 def grid_of(header: Sequence[str], rows: Iterable[tuple[str, Sequence[str | Cell]]]) -> str:
     """A table in a box that scrolls sideways: rows of a heading and cells; a cell of words starts at the left."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in header)
+    rows = list(rows)
+    words = [False, *(isinstance(cell, str) for cell in rows[0][1])] if rows else [False] * len(header)
+    kinds = (' class="words"' if left else "" for left in words)
+    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
     body = "\n".join(
         f'<tr><th scope="row" title="{text(label)}">{text(label)}</th>{"".join(map(_cell, cells))}</tr>'
         for label, cells in rows

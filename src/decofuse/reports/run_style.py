@@ -29,7 +29,7 @@ thead th { border-top: 0; background: var(--soft) }
 tr > :first-child { position: sticky; left: 0; background: var(--back); text-align: left; font-weight: 600;
   border-right: 1px solid var(--line); max-width: 16rem; overflow: hidden; text-overflow: ellipsis }
 thead tr > :first-child { background: linear-gradient(var(--soft), var(--soft)), var(--back) }
-td.words { text-align: left }
+.words { text-align: left }
 .spread { color: var(--quiet); font-size: .8em; font-weight: 400 }
 .second { text-decoration: underline; text-underline-offset: 3px }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem;
@@ -39,7 +39,7 @@ figure { margin: 0; min-width: 0 }
 figcaption { font-size: .875rem; font-weight: 600; overflow-wrap: anywhere }
 figure svg { display: block; width: 100%; height: auto; max-width: 30rem; margin: .25rem auto 0 }
 .picture { margin: .75rem 0 1.5rem }
-.picture img { display: block; width: 100%; min-width: 36rem; height: auto; background: #fff; cursor: zoom-in }
+.picture img { display: block; max-width: 100%; min-width: 36rem; height: auto; background: #fff; cursor: zoom-in }
 button { font: inherit; min-width: 2.75rem; min-height: 2.75rem; padding: .25rem .9rem; border: 1px solid var(--line);
   border-radius: 6px; background: var(--soft); color: inherit; cursor: pointer }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
