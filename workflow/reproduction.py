@@ -83,11 +83,11 @@ class Run:
 
     def benchmarks(self, workflow: Any) -> str:
         """The benchmark files of the jobs that make the results, quoted; which rules those are, their outputs tell."""
-        files = {}
+        files = []
         for path in self.results():
             rule = next(rule for rule in workflow.rules if rule.is_producer(path))
-            files[str(rule.expand_benchmark(rule.get_wildcards(path)))] = None
-        return shlex.join(files)
+            files.append(str(rule.expand_benchmark(rule.get_wildcards(path))))
+        return shlex.join(dict.fromkeys(files))
 
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""

@@ -47,7 +47,7 @@ dialog { width: 100vw; height: 100dvh; max-width: none; max-height: none; margin
   background: var(--back); color: var(--text) }
 dialog[open] { display: flex; flex-direction: column }
 .tools { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; padding: .5rem .75rem }
-.tools b { flex: 1 1 8rem; overflow-wrap: anywhere }
+.tools b { flex: 1 1 12rem; overflow-wrap: anywhere }
 .view { flex: 1; overflow: auto; cursor: grab; border-top: 1px solid var(--line) }
 .view img { display: block; max-width: none; height: auto; margin: 0 auto; background: #fff }
 @media print {
