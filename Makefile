@@ -29,7 +29,7 @@ reproduce: $(ready) ## Run a preset from data to results: make reproduce PRESET=
 	@$(bin)/decofuse config $(if $(PRESET),--preset $(PRESET)) > /dev/null
 	@echo "Reproducing $(or $(PRESET),the preset of params.yaml): results go to results/."
 	@$(bin)/snakemake $(if $(PRESET),--config preset=$(PRESET))
-	@echo "Done. Look at results/*/metrics.md and results/*/grid-*.png, or open the runs: make ui"
+	@echo "Done. Open results/report.html in a browser, or the tracked runs: make ui"
 
 test: $(ready) check ## Run the checks and the tests
 	@echo "Running the tests."

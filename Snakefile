@@ -13,6 +13,9 @@ import reproduction
 RUN = reproduction.open_run(workflow, config)
 
 
+report: "workflow/report/workflow.rst"
+
+
 wildcard_constraints:
     preset=RUN.preset,
     dataset="[a-z0-9_-]+",

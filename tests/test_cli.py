@@ -16,7 +16,7 @@ from decofuse.files import sha256
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     *("comparison", "config", "dataset", "download", "evaluate", "explain", "export", "fuse", "generate", "grid"),
-    *("import-weights", "parity", "patches", "score", "table", "train", "verify"),
+    *("import-weights", "parity", "patches", "report", "score", "table", "train", "verify"),
 )
 
 

@@ -51,8 +51,12 @@ class Run:
     def artifacts(self) -> list[str]:
         """Every file that the run makes."""
         root = f"results/{self.preset}"
-        files = [f"{root}/params.yaml"]
-        files += sorted({archive for name in self.used for archive in self.archive(name)})
+        return [f"{root}/params.yaml", *self.results(), f"{root}/report.html"]
+
+    def results(self) -> list[str]:
+        """The same but for the note of the parameters, which any edit makes anew, and the report of the rest."""
+        root = f"results/{self.preset}"
+        files = sorted({archive for name in self.used for archive in self.archive(name)})
         files += [f"data/{name}/{file}" for name in self.used for file in ("manifest.csv", "pairing.json")]
         for method in self.trained:
             for phase in METHODS[method].phases:
@@ -78,6 +82,14 @@ class Run:
         files += self.all_segmentation_scores(self.preset, self.params.segmented)
         files += [f"{root}/overlays-{dataset}.png" for dataset in self.params.segmented]
         return [*files, *(f"{root}/segmentation.{suffix}" for suffix in ("csv", "json", "md", "html", "png"))]
+
+    def benchmarks(self, workflow: Any) -> str:
+        """The benchmark files of the jobs that make the results, quoted; which rules those are, their outputs tell."""
+        files = []
+        for path in self.results():
+            rule = next(rule for rule in workflow.rules if rule.is_producer(path))
+            files.append(str(rule.expand_benchmark(rule.get_wildcards(path))))
+        return shlex.join(dict.fromkeys(files))
 
     def parameter_files(self) -> list[str]:
         """Everything that decides `results/{preset}/params.yaml`."""
@@ -263,16 +275,26 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
     """Close the parent run and record in DVC what Snakemake holds for done."""
     root = Path("results") / run.preset
     if "MLFLOW_TRACKING_URI" in os.environ and _parent_file(run).is_file():
-        patterns = ("metrics.*", "benchmark.*", "segmentation.*", "grid-*.png", "overlays-*.png")
+        patterns = ("report.html", "metrics.*", "benchmark.*", "segmentation.*", "grid-*.png", "overlays-*.png")
         found = [path for pattern in patterns for path in root.glob(pattern) if not failed]
         try:
             close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
         except Exception as error:
             print(f"decofuse: warning: the results are not tracked: {error}", file=sys.stderr)
+    if not failed:
+        _show_newest(root / "report.html")
     try:
         versioning.record(workflow.dag, run.preset)
     except Exception as error:  # Snakemake would swallow it without a word
         print(f"decofuse: warning: the run is not recorded in DVC: {error}", file=sys.stderr)
+
+
+def _show_newest(report: Path) -> None:
+    """Let results/report.html be the report of the run that ended last; it is a link, of no concern to DVC."""
+    link = report.parents[1] / report.name
+    if report.is_file():
+        link.unlink(missing_ok=True)
+        link.symlink_to(report.relative_to(link.parent))
 
 
 def _unlock_if_stale() -> None:

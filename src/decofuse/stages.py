@@ -73,6 +73,7 @@ def resolve(params: Params) -> Resolved:
             "segmentation_report": digest(["decofuse.reports.segmentation"]),
             "overlays": digest(["decofuse.segmentation.overlay"]),
             "grid": digest(["decofuse.grid"]),
+            "report": digest(["decofuse.reports.run_report"]),
         },
     }
 
@@ -163,6 +164,13 @@ def segmentation_report(resolved: Resolved) -> Resolved:
 def overlays(resolved: Resolved, dataset: str) -> Resolved:
     """Slice of the stage that draws predicted label maps over images."""
     return _pick(resolved, ["grid_rows", f"labels.{dataset}", "code.overlays"])
+
+
+def report(resolved: Resolved) -> Resolved:
+    """Slice of the stage that puts all results of the run on one page, which states the code that made them."""
+    made = ["code.train", "code.generate", "code.evaluate"]
+    made += ["code.segment", "code.meta"] if resolved["labels"] else []
+    return _pick(resolved, ["preset", "seed", "train", "run", "differences", *made, "code.report"])
 
 
 def archive_name(repository: str) -> str:

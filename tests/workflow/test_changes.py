@@ -8,7 +8,8 @@ from decofuse.models.registry import METHODS
 
 NOTE = "Writing down the parameters of smoke"
 COMPARISON = "Comparing the scores of smoke with published numbers"
-TABLES = {"Gathering the scores of smoke", COMPARISON}
+REPORT = "Writing the report of smoke"
+TABLES = {"Gathering the scores of smoke", COMPARISON, REPORT}
 GRID = "Drawing the picture grid of scenes-smoke"
 TRAINED = tuple(name for name, method in METHODS.items() if method.phases)
 RESTORMER = ("cddfuse", "fsidfusion", "sfdfuse", "ssdfusion")
@@ -57,13 +58,14 @@ EDITS = {
         {NOTE} | training("psfusion") | fusing("psfusion"),
     ),
     "a metric": ("src/decofuse/metrics/edges.py", "import math", "import math\n\nLEFT = 0", {NOTE} | scoring(*METHODS)),
-    "the picture grid": ("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ", {NOTE, GRID}),
-    "the page's template": ("src/decofuse/reports/page_html.py", "1.6rem", "1.7rem", {NOTE, COMPARISON}),
+    "the picture grid": ("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ", {NOTE, GRID, REPORT}),
+    "the page's template": ("src/decofuse/reports/page_html.py", "1.6rem", "1.7rem", {NOTE, COMPARISON, REPORT}),
+    "the style of the report": ("src/decofuse/reports/run_style.py", "1.6rem", "1.7rem", {NOTE, REPORT}),
     "the published numbers": (
         "workflow/published.csv",
         "cddfuse,tno,EN,7.12",
         "cddfuse,tno,EN,7.13",
-        {COMPARISON},
+        {COMPARISON, REPORT},
     ),
 }
 PARAMETERS = {
@@ -141,7 +143,7 @@ def replaced(path, content):
 
 @pytest.mark.parametrize(
     ("file", "jobs"),
-    [("grid-scenes-smoke.png", {GRID}), ("training/cddfuse/fusion/history.csv", AFTER_FUSION)],
+    [("grid-scenes-smoke.png", {GRID, REPORT}), ("training/cddfuse/fusion/history.csv", AFTER_FUSION)],
 )
 def test_a_deleted_output_is_made_again_with_what_follows(project, file, jobs):
     with replaced(project.root / "results/smoke" / file, None):

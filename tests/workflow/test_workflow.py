@@ -26,6 +26,32 @@ def test_a_run_makes_every_artifact(project):
         assert len(list((root / "fused/scenes-smoke" / name / "images").glob("*.png"))) == 2
 
 
+def test_the_report_is_written_last_and_shown_first(project):
+    root = project.root / "results"
+    page = (root / "smoke/report.html").read_text()
+    assert (root / "report.html").read_text() == page
+    trainings = sum(len(method.phases) for method in METHODS.values())
+    assert f">train</th><td>{trainings}</td>" in page  # time and memory of every training
+    (link,) = re.findall(r'<a href="(http://127\.0\.0\.1:5000/#/experiments/\d+/runs/\w+)">this run</a>', page)
+    assert link and ">report</a>" in page
+
+
+def test_lost_benchmark_files_rerun_nothing(project):
+    logs = project.root / "logs"
+    logs.rename(project.root / "logs-away")
+    try:
+        assert project.would_run() == set()
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+        (project.root / "logs-away").rename(logs)
+
+
+def test_snakemake_reports_with_captions(project, tmp_path):
+    project.snakemake("--report", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Sources and fused images of scenes-smoke" in page and "All of the run on one page" in page
+
+
 def test_nothing_half_written_or_unfinished_is_left(project):
     assert not list(project.root.rglob("state.pt"))
     assert not [path for folder in ("data", "results") for path in (project.root / folder).rglob(".*")]
@@ -60,7 +86,11 @@ def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):
     """dvc.lock moved and results/smoke/params.yaml is of the old code: DVC finds the grid clean, and it is stale."""
     project.edit("src/decofuse/grid.py", "GAP = ", "GAP = 2 * ")
     (project.root / ".snakemake/decofuse/dvc.lock.sha256").unlink()
-    assert project.would_run() == {"Writing down the parameters of smoke", "Drawing the picture grid of scenes-smoke"}
+    assert project.would_run() == {
+        "Writing down the parameters of smoke",
+        "Drawing the picture grid of scenes-smoke",
+        "Writing the report of smoke",
+    }
 
 
 def test_a_lost_image_is_made_again(project):

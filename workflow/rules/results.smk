@@ -10,6 +10,7 @@ OUTPUTS:
     results/{preset}/metrics.{csv,json,md}   all scores
     results/{preset}/benchmark.{csv,md,html} the same beside published numbers, with deviations and ranks
     results/{preset}/grid-{dataset}.png      sources and fused images side by side
+    results/{preset}/report.html             all of the run on one page
 """
 
 
@@ -20,7 +21,11 @@ rule table:
     output:
         csv="results/{preset}/metrics.csv",
         json="results/{preset}/metrics.json",
-        markdown="results/{preset}/metrics.md",
+        markdown=report(
+            "results/{preset}/metrics.md",
+            caption="../report/metrics.rst",
+            category="Scores",
+        ),
     log:
         "logs/{preset}/table.log",
     benchmark:
@@ -42,7 +47,11 @@ rule comparison:
     output:
         csv="results/{preset}/benchmark.csv",
         markdown="results/{preset}/benchmark.md",
-        html="results/{preset}/benchmark.html",
+        html=report(
+            "results/{preset}/benchmark.html",
+            caption="../report/benchmark.rst",
+            category="Scores",
+        ),
     log:
         "logs/{preset}/comparison.log",
     benchmark:
@@ -62,7 +71,11 @@ rule grid:
         manifest="data/{dataset}/manifest.csv",
         indices=lambda w: RUN.all_indices(w.preset, w.dataset),
     output:
-        "results/{preset}/grid-{dataset}.png",
+        report(
+            "results/{preset}/grid-{dataset}.png",
+            caption="../report/grid.rst",
+            category="Pictures",
+        ),
     log:
         "logs/{preset}/grid-{dataset}.log",
     benchmark:
@@ -74,3 +87,30 @@ rule grid:
     shell:
         "decofuse grid --manifest {input.manifest:q} {input.indices:q} --settings {params.settings:q}"
         " --out {output:q} 2> {log:q}"
+
+
+rule report:
+    """Put all results of the run on one page, last of all.
+
+    It depends on every result, so that every job is over and has left its time and memory. The benchmark files
+    themselves are no inputs: they are different each time, and are not kept with the results.
+    """
+    input:
+        RUN.results(),
+    output:
+        report(
+            "results/{preset}/report.html",
+            caption="../report/report.rst",
+            category="Run",
+        ),
+    log:
+        "logs/{preset}/report.log",
+    benchmark:
+        "logs/benchmarks/{preset}/report.tsv"
+    params:
+        settings=lambda w: RUN.settings("report"),
+        benchmarks=lambda w: RUN.benchmarks(workflow),
+    message:
+        "Writing the report of {wildcards.preset}"
+    shell:
+        "decofuse report {input:q} {params.benchmarks} --settings {params.settings:q} --out {output:q} 2> {log:q}"

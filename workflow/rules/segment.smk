@@ -137,7 +137,11 @@ rule overlays:
         scores=lambda w: RUN.all_segmentation_scores(w.preset, [w.dataset]),
         indices=lambda w: RUN.all_test_images(w.preset, w.dataset),
     output:
-        "results/{preset}/overlays-{dataset}.png",
+        report(
+            "results/{preset}/overlays-{dataset}.png",
+            caption="../report/overlays.rst",
+            category="Pictures",
+        ),
     log:
         "logs/{preset}/overlays-{dataset}.log",
     benchmark:
@@ -164,8 +168,16 @@ rule segmentation_report:
         csv="results/{preset}/segmentation.csv",
         json="results/{preset}/segmentation.json",
         markdown="results/{preset}/segmentation.md",
-        html="results/{preset}/segmentation.html",
-        chart="results/{preset}/segmentation.png",
+        html=report(
+            "results/{preset}/segmentation.html",
+            caption="../report/segmentation.rst",
+            category="Scores",
+        ),
+        chart=report(
+            "results/{preset}/segmentation.png",
+            caption="../report/segmentation.rst",
+            category="Scores",
+        ),
     log:
         "logs/{preset}/segmentation_report.log",
     benchmark:

@@ -14,6 +14,7 @@ from decofuse.cli import (  # noqa: F401 - each registers its commands
     evaluation,
     export,
     fusing,
+    report,
     segmentation,
     tools,
     training,
