@@ -20,7 +20,7 @@ from decofuse.errors import UserError
 from decofuse.files import write_text
 from decofuse.models.registry import METHODS
 from decofuse.tracking import code
-from decofuse.tracking.run import PARENT_RUN, close_reproduction, flatten, open_reproduction
+from decofuse.tracking.run import PARENT_RUN, flatten
 
 FROZEN = "DECOFUSE_FROZEN"
 STATE = Path(".snakemake/decofuse")
@@ -262,6 +262,8 @@ def on_start(run: Run) -> None:
     """Open the tracking database and the parent run before any job starts."""
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     try:
+        from decofuse.tracking.store import open_reproduction
+
         parameters = {
             key: value for key, value in run.resolved.items() if key not in ("public", "views", "labels", "differences")
         }
@@ -278,6 +280,8 @@ def on_end(run: Run, workflow: Any, failed: bool) -> None:
         patterns = ("report.html", "metrics.*", "benchmark.*", "segmentation.*", "grid-*.png", "overlays-*.png")
         found = [path for pattern in patterns for path in root.glob(pattern) if not failed]
         try:
+            from decofuse.tracking.store import close_reproduction
+
             close_reproduction(_parent_file(run), _scores(root / "metrics.json"), found, failed)
         except Exception as error:
             print(f"decofuse: warning: the results are not tracked: {error}", file=sys.stderr)

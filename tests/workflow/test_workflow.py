@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import yaml
+
 from decofuse.models.registry import METHODS
 
 
@@ -80,6 +82,19 @@ def test_the_stages_run_below_one_parent(project):
     assert len(client.get_metric_history(training.info.run_id, "loss")) > 1
     assert "sha256.results/smoke/training/cddfuse/fusion/weights.safetensors" in training.data.tags
     assert training.data.tags["git.commit"]
+    assert {"lr.encoder", "gradient_norm.encoder", "samples_per_s"} <= set(training.data.metrics)
+
+
+def test_trained_weights_are_models_with_the_digest_that_dvc_recorded(project):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("decofuse").experiment_id
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
+    recorded = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+    models = {model.name: model.tags for model in client.search_logged_models([experiment])}
+    assert set(models) == {f"{name}-{phase}" for name, method in METHODS.items() for phase in method.phases}
+    assert all(recorded[tags["dvc.path"]] == tags["dvc.md5"] for tags in models.values())
 
 
 def test_code_that_a_pull_brought_is_not_taken_for_the_code_that_ran(project):

@@ -3,8 +3,6 @@
 import contextlib
 import ctypes
 import json
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -105,8 +103,6 @@ def tracked(
     name: str, params: Mapping[str, Any], inputs: Sequence[Path] = (), resume: Path | None = None
 ) -> Iterator["Tracker"]:
     """Run a stage below a tracker of its own."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
     from decofuse.tracking.run import Tracker
 
     with Tracker(name, params, inputs, resume) as tracker:

@@ -26,7 +26,8 @@ def report(
     from decofuse.reports.run_files import sort_files
     from decofuse.reports.run_report import About, write_report
     from decofuse.reports.tracked import find_tracked
-    from decofuse.tracking.run import code_version, flatten
+    from decofuse.tracking.code import code_version
+    from decofuse.tracking.run import flatten
 
     chosen = sort_files(files)
     code = flatten({key.removeprefix("code."): digest for key, digest in values.items() if key.startswith("code.")})

@@ -11,7 +11,7 @@ import typer
 
 from decofuse import stages
 from decofuse.cli.app import Manifest, Settings, app, choose_device, settings_of, tracked
-from decofuse.cli.training import SaveEvery, run_job
+from decofuse.cli.training import Register, SaveEvery, run_job
 from decofuse.data.dataset import FUSION_TASKS, SOURCES
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
@@ -40,6 +40,7 @@ def segment(
     number: Annotated[int, typer.Option(help="Which of several trainings.", min=0)] = 0,
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
+    register: Register = False,
 ) -> None:
     """Train a segmentation network on fused images or a source. Killed at any moment, the same command goes on."""
     values = settings_of(settings, stages.segment)
@@ -57,7 +58,14 @@ def segment(
         )
 
     row = run_job(
-        f"segment {name} {number}", values, make, data=given.files, start=None, out=out, save_every=save_every
+        f"segment {name} {number}",
+        values,
+        make,
+        data=given.files,
+        start=None,
+        out=out,
+        save_every=save_every,
+        register=register,
     )
     _LOG.info("%s: loss %.4f after %d epochs, in %s", name, row["loss"], row["epoch"], out)
 
@@ -137,6 +145,7 @@ def meta(
     out: Annotated[Path, typer.Option(help="Folder that gets weights and curves.", show_default=False)],
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
+    register: Register = False,
 ) -> None:
     """Train the meta phase of a round. Killed at any moment, the same command goes on where it stood."""
     able = [name for name, entry in METHODS.items() if entry.meta]
@@ -170,6 +179,7 @@ def meta(
         start=start,
         out=out,
         save_every=save_every,
+        register=register,
         inputs=[taught_by],
     )
     _LOG.info("%s, round %d: loss %.4f after %d epochs, in %s", method, round_, row["loss"], row["epoch"], out)
@@ -191,6 +201,7 @@ def _score(
         scores = score_predictions(images, predictions, (name, dataset), classes, out)
         run.log(0, {"mIoU": scores.mean.mIoU})
         run.artifact(out / SCORES)
+        run.confusion(out / SCORES)
     _LOG.info("%s on %s: mIoU %.4f", name, dataset, scores.mean.mIoU)
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 STATES = Path("checkpoints")
 SaveEvery = Annotated[float, typer.Option(help="Seconds between two saves of the resume state.")]
+Register = Annotated[
+    bool, typer.Option("--register", help="Make the weights a registered model of MLflow.", envvar="DECOFUSE_REGISTER")
+]
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,6 +36,7 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Folder of the phase before; none for a first phase.")] = None,
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
+    register: Register = False,
 ) -> None:
     """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
     _check(method, phase)
@@ -45,6 +49,7 @@ def train(
         start=start,
         out=out,
         save_every=save_every,
+        register=register,
     )
     _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
 
@@ -58,6 +63,7 @@ def run_job(
     start: Path | None,
     out: Path,
     save_every: float,
+    register: bool,
     inputs: Sequence[Path] = (),
 ) -> "Row":
     """Train a job below a tracker of its own, which gets all that the job publishes; the last epoch's row.
@@ -70,6 +76,7 @@ def run_job(
         start: see there.
         out: see there.
         save_every: seconds between two saves of the resume state.
+        register: see `decofuse.tracking.run.Tracker.model`.
         inputs: further files to record as inputs.
     """
     device = choose_device(values["device"], values["threads"])
@@ -94,6 +101,7 @@ def run_job(
         kept = [*([BEST] if job.extras.best else []), *([OPTIMIZER] if job.extras.moments else [])]
         for file in (*job.extras.files, *kept, "history.csv", "metrics.json"):
             run.artifact(out / file)
+        run.model(out / (BEST if job.extras.best else WEIGHTS), register)
     return row
 
 

@@ -6,9 +6,11 @@ made of can be remembered, so that a changed one can be traced to the modules th
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -122,3 +124,14 @@ def _strip_docstrings(tree: ast.Module) -> None:
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def code_version() -> dict[str, str]:
+    """Commit of the working directory's repository and whether it was changed since; empty outside of git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return {"git.commit": git("rev-parse", "HEAD"), "git.changed": str(bool(git("status", "--porcelain")))}
+    return {}
