@@ -111,6 +111,16 @@ def training(resolved, phase, out, *more):
     return ["train", "cddfuse", phase, "--settings", settings, "--data", "p.h5", "--out", out, *more]
 
 
+def test_an_encoder_that_there_is_not_is_told_in_one_line(made):
+    values = stages.segment(stages.resolve(config.load(ROOT / "params.yaml", "smoke-rounds")))
+    values["labels.data"] = values["labels.scenes-smoke"]
+    values["segmentation.network"] = {"model": "unet", "encoder": "nonsense", "decoder": [8] * 5, "weights": ""}
+    words = ["--manifest", "data/manifest.csv", "--settings", json.dumps(values), "--out", "none"]
+    code, _, error = finish("segment", "visible", *words, cwd=made[0])
+    assert code == 1 and error.count("\n") == 1, error
+    assert "segmentation.network: unet: expected an encoder of timm" in error and not (made[0] / "none").exists()
+
+
 def test_killed_training_ends_in_the_same_bits(made):
     """kill -9 again and again, the same command each time; weights, moments and curves equal an uninterrupted run."""
     folder, resolved = made

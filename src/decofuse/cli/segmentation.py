@@ -51,8 +51,13 @@ def segment(
     chosen = SegmentationSettings.model_validate_json(json.dumps(parts))
 
     def make() -> "Job":
+        from decofuse.segmentation.registry import build
         from decofuse.segmentation.training import segmentation_job
 
+        try:
+            build(len(classes), parts["network"])
+        except ValueError as error:  # a library has its own say in what there is
+            raise UserError(f"segmentation.network: {error}") from error
         return segmentation_job(
             chosen, classes.names, given, number=number, seed=values["seed"], code=values["code.segment"]
         )
