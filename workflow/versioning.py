@@ -9,12 +9,15 @@ It calls a few private functions of Snakemake and DVC's Python API; both are pin
 Run as `python workflow/versioning.py {generate | check | adopt} [PRESET]`.
 """
 
+import contextlib
+import copy
+import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +115,7 @@ def record(dag: Any, preset: str) -> None:
     }
     late = []
     repo = Repo(".", _wait_for_lock=True)
-    with lock_repo(repo):
+    with lock_repo(repo), _parameters_read_once():
         kept = []
         for entry in repo.index.stages:
             if getattr(entry, "name", None) not in done:
@@ -195,6 +198,20 @@ def _used_what_is_there(entry: Any, job: Any) -> bool:
         for key, value in dependency.hash_info.value.items()
     }
     return bool(job.rule.name == "params" or now == settings(job))
+
+
+@contextlib.contextmanager
+def _parameters_read_once() -> Iterator[None]:
+    """DVC reads the parameters of a run anew three times a stage, a fifth of a second each."""
+    from dvc.utils.serialize import LOADERS
+
+    load = LOADERS[".yaml"]
+    once = functools.cache(load)
+    LOADERS[".yaml"] = lambda *path, **options: copy.deepcopy(once(*path, **options))
+    try:
+        yield
+    finally:
+        LOADERS[".yaml"] = load
 
 
 def _recorded_as_is(entry: dict[str, Any] | None, job: Any) -> bool:
