@@ -16,6 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 MIRROR = Path(__file__).parents[2] / "shared" / "data" / "mirror"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Give each process whole files, and one of them all tests of the workflow, which share a finished run."""
     for item in items:

@@ -71,7 +71,7 @@ def test_a_model_is_logged_with_its_digests_and_registered_on_request(tracked, c
     models = client.search_logged_models([client.get_experiment_by_name("decofuse").experiment_id])
     assert len(models) == 3
     first, second = sorted(client.search_model_versions("name = 'cddfuse-fusion'"), key=lambda its: int(its.version))
-    assert (first.version, second.version, second.status) == ("1", "2", "READY")
+    assert (int(first.version), int(second.version), second.status) == (1, 2, "READY")
     for tags in (first.tags, models[0].tags):
         assert (tags["dvc.path"], tags["dvc.md5"]) == ("weights.safetensors", "900150983cd24fb0d6963f7d28e17f72")
     uri = client.get_model_version_download_uri("cddfuse-fusion", "2")

@@ -51,7 +51,8 @@ class Tracker:
         """Start the recorder, which opens the run; the stage does not wait for it."""
         if os.environ.get("MLFLOW_TRACKING_URI"):
             command = [sys.executable, "-m", "decofuse.tracking.recorder"]
-            self._recorder = subprocess.Popen(command, stdin=subprocess.PIPE)
+            # What MLflow prints of its pages would stand in the stage's own output.
+            self._recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             self._send("open", self._opening)
         return self
 

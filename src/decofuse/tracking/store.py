@@ -20,6 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute, not f
 import mlflow
 import tenacity
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
 from decofuse.tracking.code import code_version
 from decofuse.tracking.run import flatten
@@ -145,6 +146,7 @@ def _choose_experiment(uri: str) -> None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    # BAD_REQUEST: two runs recorded the same dataset at the same moment.
+    # BAD_REQUEST: two runs recorded the same dataset at the same moment. OperationalError: a locked database, where
+    # MLflow does not make an error of its own of it.
     passing = ("TEMPORARILY_UNAVAILABLE", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED")
-    return isinstance(error, MlflowException) and error.error_code in passing
+    return isinstance(error, OperationalError) or (isinstance(error, MlflowException) and error.error_code in passing)
