@@ -35,7 +35,7 @@ def test_the_report_is_written_last_and_shown_first(project):
     trainings = sum(len(method.phases) for method in METHODS.values())
     assert f">train</th><td>{trainings}</td>" in page  # time and memory of every training
     (link,) = re.findall(r'<a href="(http://127\.0\.0\.1:5000/#/experiments/\d+/runs/\w+)">this run</a>', page)
-    assert link and ">report</a>" in page
+    assert link and ">train cddfuse fusion</a>" in page
 
 
 def test_lost_benchmark_files_rerun_nothing(project):
