@@ -29,23 +29,34 @@ def test_a_stage_that_the_graph_has_otherwise_is_noticed(project):
     assert "dvc.yaml: does not match the Snakemake graph" in project.run(*check, check=False)
 
 
-def test_a_clone_has_everything_after_dvc_pull(project, tmp_path):
+def pulled(project, tmp_path):
+    """A clone after `dvc pull`."""
     project.run("dvc", "remote", "add", "-q", "-d", "storage", tmp_path / "remote")
     project.run("dvc", "push", "-q")
     project.commit()
     clone = type(project)(tmp_path / "clone here")
     project.git("clone", "-q", project.root, clone.root)
     clone.run("dvc", "pull", "-q")
+    return clone
+
+
+def test_a_clone_has_everything_after_dvc_pull(project, tmp_path):
+    clone = pulled(project, tmp_path)
     assert clone.would_run() == set()
     assert "Nothing to be done" in clone.snakemake("-n")
     for name in ("metrics.json", "training/cddfuse/fusion/weights.safetensors"):
         assert (clone.root / "results/smoke" / name).read_bytes() == (
             project.root / "results/smoke" / name
         ).read_bytes()
-    weights = clone.root / "results/smoke/training/cddfuse/fusion/weights.safetensors"
-    assert_found_and_mended(clone, weights)
 
 
+@pytest.mark.slow
+def test_damage_is_found_and_pulled_again(project, tmp_path):
+    clone = pulled(project, tmp_path)
+    assert_found_and_mended(clone, clone.root / "results/smoke/training/cddfuse/fusion/weights.safetensors")
+
+
+@pytest.mark.slow
 def test_damage_is_found_and_made_again_without_a_remote(project):
     assert_found_and_mended(project, project.root / "results/smoke/grid-scenes-smoke.png")
 
@@ -101,6 +112,7 @@ def test_dvc_repro_and_snakemake_agree(project, tmp_path):
     assert by_dvc != (project.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_jobs_leave_dvc_to_the_process_that_started_them(project):
     """Parallel calls of DVC refuse each other's locks: no rule makes one, and the recording at the end waits."""
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
