@@ -31,7 +31,7 @@ def test_a_stage_that_the_graph_has_otherwise_is_noticed(project):
 
 def pulled(project, tmp_path):
     """A clone after `dvc pull`."""
-    project.run("dvc", "remote", "add", "-q", "-d", "storage", tmp_path / "remote")
+    project.run("dvc", "remote", "add", "-q", "-f", "-d", "storage", tmp_path / "remote")
     project.run("dvc", "push", "-q")
     project.commit()
     clone = type(project)(tmp_path / "clone here")
