@@ -6,7 +6,6 @@ that a slow server or a locked database never holds up the stage.
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -89,10 +88,9 @@ class Recorder:
         from mlflow.entities import LoggedModelOutput
 
         from decofuse.tracking.code import code_version
+        from decofuse.tracking.verify import checksum
 
-        with Path(weights).open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        tags = {"dvc.path": weights, "dvc.md5": md5, "format": "safetensors", **code_version()}
+        tags = {"dvc.path": weights, "dvc.md5": checksum(Path(weights)), "format": "safetensors", **code_version()}
         name = self.name.removeprefix("train ").replace(" ", "-")
         experiment = self._client.get_run(self._run_id).info.experiment_id
         model = self._retried(
