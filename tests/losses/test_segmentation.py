@@ -63,6 +63,13 @@ def test_lovasz_softmax_is_the_mean_of_the_extended_jaccard_losses():
     assert lovasz_softmax_loss(logits, label).item() == pytest.approx(sum(expected) / 2, rel=1e-12)
 
 
+def test_lovasz_softmax_sorts_single_precision_as_double():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 16, 16).round(), torch.randint(3, (2, 16, 16))
+    expected = lovasz_softmax_loss(logits.double(), label).item()
+    assert lovasz_softmax_loss(logits, label).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_perfect_prediction_has_no_lovasz_loss():
     label = torch.tensor([[[0, 1], [1, 0]]])
     logits = 1000.0 * torch.nn.functional.one_hot(label, 2).movedim(-1, 1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,18 +39,39 @@ def lovasz_softmax_loss(logits: Tensor, label: Tensor) -> Tensor:
         A scalar; 0 if nothing is labelled.
     """
     counted = label != IGNORED_LABEL
-    probabilities = logits.softmax(dim=1).movedim(1, -1)[counted]
-    label = label[counted]
-    losses = []
-    for name in label.unique():  # type: ignore[no-untyped-call]
-        member = (label == name).to(logits.dtype)
-        errors, order = (member - probabilities[:, name]).abs().sort(descending=True)
-        truth = member[order]
-        intersection = truth.sum() - truth.cumsum(0)
-        union = truth.sum() + (1 - truth).cumsum(0)
-        jaccard = 1 - intersection / union
-        losses.append(errors @ torch.cat((jaccard[:1], jaccard.diff())))
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+    present = label[counted].unique()  # type: ignore[no-untyped-call]
+    if not len(present):
+        return logits.sum() * 0
+    probabilities = logits.softmax(dim=1).transpose(0, 1).flatten(1).index_select(0, present)
+    members = (label.flatten() == present[:, None]).to(logits.dtype)
+    # Ignored pixels come last, without error: there they change no increment of the others.
+    errors = (members - probabilities).abs() * counted.flatten()
+    increments = torch.stack(list(map(_jaccard_increments, errors.detach(), members)))
+    return (errors * increments).sum() / len(present)
+
+
+def _jaccard_increments(errors: Tensor, member: Tensor) -> Tensor:
+    """By how much each pixel raises the Jaccard loss when pixels become wrong one by one, the largest error first."""
+    order = _descending(errors)
+    truth = member[order]
+    intersection = truth.sum() - truth.cumsum(0)
+    union = truth.sum() + (1 - truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    return torch.empty_like(errors).index_copy_(0, order, torch.cat((jaccard[:1], jaccard.diff())))
+
+
+def _descending(values: Tensor) -> Tensor:
+    """Indices from the largest to the smallest of values that are not negative; equal ones in their order.
+
+    On a CPU, sorting is most of the loss. The bits of floats that are not negative have the order of the floats: put
+    above the index, they make one integer each, which NumPy sorts in half the time.
+    """
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return values.argsort(descending=True, stable=True)
+    bits = values.numpy().view(np.int32).astype(np.int64)
+    keys = (np.iinfo(np.int32).max - bits) << 32 | np.arange(len(bits))
+    keys.sort()
+    return torch.from_numpy(keys & 0xFFFFFFFF)
 
 
 def hard_pixel_loss(losses: Tensor, threshold: float, pixels: int) -> Tensor:
