@@ -1,5 +1,6 @@
 """The command line: help, start-up, refusals, and a training that is killed for real."""
 
+import csv
 import json
 import os
 import signal
@@ -118,7 +119,7 @@ def test_an_encoder_that_there_is_not_is_told_in_one_line(made):
     words = ["--manifest", "data/manifest.csv", "--settings", json.dumps(values), "--out", "none"]
     code, _, error = finish("segment", "visible", *words, cwd=made[0])
     assert code == 1 and error.count("\n") == 1, error
-    assert "segmentation.network: unet: expected an encoder of timm" in error and not (made[0] / "none").exists()
+    assert "the network of unet: unet: expected an encoder of timm" in error and not (made[0] / "none").exists()
 
 
 def test_killed_training_ends_in_the_same_bits(made):
@@ -141,6 +142,54 @@ def test_killed_training_ends_in_the_same_bits(made):
     for name in ("weights.safetensors", "optimizer.safetensors", "history.csv", "metrics.json"):
         assert sha256(folder / "cut" / name) == sha256(folder / "whole" / name), name
     assert not list((folder / "checkpoints").rglob("state.pt"))
+
+
+def means_alone(resolved):
+    """Settings of a training whose loss is a mean over samples: parts of a batch add up to the batch."""
+    settings = stages.train(resolved, "cddfuse", "reconstruction")
+    section = settings["methods.cddfuse.reconstruction"]
+    changed = {**section, "weights": {**section["weights"], "decomposition": 0.0}, "epochs": 3}
+    return ["--settings", json.dumps({**settings, "methods.cddfuse.reconstruction": changed})]
+
+
+def same_curves(one, other):
+    rows = [list(csv.DictReader((folder / "history.csv").open())) for folder in (one, other)]
+    assert len(rows[0]) == 3
+    for row, expected in zip(*rows, strict=True):
+        for name, value in expected.items():
+            if "decomposition" not in name:
+                assert float(row[name]) == pytest.approx(float(value), rel=2e-3), name
+
+
+def test_two_processes_follow_the_curve_of_one_also_when_one_goes_on(made):
+    folder, resolved = made
+    command = [*training(resolved, "reconstruction", "alone")[:3], "--data", "p.h5", *means_alone(resolved)]
+    assert finish(*command, "--out", "alone", cwd=folder)[0] == 0
+    two = [*command, "--out", "two", "--processes", "2"]
+    code, _, error = finish(*two, cwd=folder)
+    assert code == 0, error
+    same_curves(folder / "two", folder / "alone")
+    assert error.count("epoch 3 of 3") == 1  # one process tells
+
+    cut = [*command, "--out", "one after two", "--save-every", "0"]
+    process = decofuse(*cut, "--processes", "2", cwd=folder)
+    while process.poll() is None and not states(folder / "checkpoints"):
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert finish(*cut, cwd=folder)[0] == 0
+    same_curves(folder / "one after two", folder / "alone")
+
+
+def test_what_several_processes_cannot_do_is_told_once(made):
+    folder, resolved = made
+    command = [*training(resolved, "reconstruction", "none")[:3], *means_alone(resolved), "--processes", "2"]
+    code, _, error = finish(*command, "--data", "nowhere.h5", "--out", "none", cwd=folder)
+    assert code == 1
+    assert error.count("nowhere.h5: expected a file to train from, found none") == 1
+    assert "Traceback" not in error
 
 
 def states(folder):

@@ -45,7 +45,7 @@ class Noise:
     def __len__(self):
         return len(self.values)
 
-    def batch(self, indices, step):
+    def batch(self, indices, step, first=0):
         self.asked += 1
         if self.asked == self.stop_at:
             raise KeyboardInterrupt

@@ -37,6 +37,7 @@ rule meta:
     threads: RUN.params.threads
     resources:
         gpu=1,
+        processes=1,
     params:
         settings=lambda w: RUN.settings("meta", w.method),
         start=lambda w, input: RUN.option("--start", input.start),
@@ -45,5 +46,5 @@ rule meta:
         "Training {wildcards.method}, meta phase of round {wildcards.round}"
     shell:
         "decofuse meta {wildcards.method} --round {wildcards.round} --manifest {input.manifest:q} {params.start}"
-        " {params.teacher} --settings {params.settings:q}"
+        " {params.teacher} --settings {params.settings:q} --processes {resources.processes}"
         " --out results/{wildcards.preset}/training/{wildcards.method}/meta-{wildcards.round} 2> {log:q}"

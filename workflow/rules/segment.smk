@@ -63,6 +63,7 @@ rule segment:
     threads: RUN.params.threads
     resources:
         gpu=1,
+        processes=1,
     params:
         settings=lambda w: RUN.settings("segment"),
         index=lambda w, input: RUN.option("--index", input.index),
@@ -70,7 +71,7 @@ rule segment:
         "Training segmentation on {wildcards.input}, number {wildcards.number}"
     shell:
         "decofuse segment {wildcards.input:q} --manifest {input.manifest:q} {params.index} --number {wildcards.number}"
-        " --settings {params.settings:q}"
+        " --settings {params.settings:q} --processes {resources.processes}"
         " --out results/{wildcards.preset}/segmentation/{wildcards.input}/{wildcards.number} 2> {log:q}"
 
 

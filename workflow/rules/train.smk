@@ -33,6 +33,7 @@ rule train:
     threads: RUN.params.threads
     resources:
         gpu=1,
+        processes=1,
     params:
         settings=lambda w: RUN.settings("train", w.method, w.phase),
         start=lambda w, input: RUN.option("--start", input.start),
@@ -40,5 +41,5 @@ rule train:
         "Training {wildcards.method}, phase {wildcards.phase}"
     shell:
         "decofuse train {wildcards.method} {wildcards.phase} --settings {params.settings:q}"
-        " --data {input.data:q} {params.start}"
+        " --data {input.data:q} {params.start} --processes {resources.processes}"
         " --out results/{wildcards.preset}/training/{wildcards.method}/{wildcards.phase} 2> {log:q}"

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -148,4 +149,9 @@ def choose_device(name: str, threads: int) -> "torch.device":
     cv2.setNumThreads(threads)
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: expected a CUDA device, found none; choose auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # Of several processes that train together on a machine, each has a GPU of its own.
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device

@@ -11,6 +11,7 @@ import typer
 
 from decofuse import stages
 from decofuse.cli.app import Manifest, Settings, app, choose_device, settings_of, tracked
+from decofuse.cli.processes import Processes
 from decofuse.cli.training import Register, SaveEvery, run_job
 from decofuse.data.dataset import FUSION_TASKS, SOURCES
 from decofuse.errors import UserError
@@ -41,6 +42,7 @@ def segment(
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
     register: Register = False,
+    processes: Processes = 1,
 ) -> None:
     """Train a segmentation network on fused images or a source. Killed at any moment, the same command goes on."""
     values = settings_of(settings, stages.segment)
@@ -51,13 +53,8 @@ def segment(
     chosen = SegmentationSettings.model_validate_json(json.dumps(parts))
 
     def make() -> "Job":
-        from decofuse.segmentation.registry import build
         from decofuse.segmentation.training import segmentation_job
 
-        try:
-            build(len(classes), parts["network"])
-        except ValueError as error:  # a library has its own say in what there is
-            raise UserError(f"segmentation.network: {error}") from error
         return segmentation_job(
             chosen, classes.names, given, number=number, seed=values["seed"], code=values["code.segment"]
         )
@@ -71,6 +68,7 @@ def segment(
         out=out,
         save_every=save_every,
         register=register,
+        processes=processes,
     )
     _LOG.info("%s: loss %.4f after %d epochs, in %s", name, row["loss"], row["epoch"], out)
 
@@ -151,6 +149,7 @@ def meta(
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
     register: Register = False,
+    processes: Processes = 1,
 ) -> None:
     """Train the meta phase of a round. Killed at any moment, the same command goes on where it stood."""
     able = [name for name, entry in METHODS.items() if entry.meta]
@@ -185,6 +184,7 @@ def meta(
         out=out,
         save_every=save_every,
         register=register,
+        processes=processes,
         inputs=[taught_by],
     )
     _LOG.info("%s, round %d: loss %.4f after %d epochs, in %s", method, round_, row["loss"], row["epoch"], out)

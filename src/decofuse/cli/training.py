@@ -11,6 +11,7 @@ import typer
 
 from decofuse import stages
 from decofuse.cli.app import Settings, app, choose_device, settings_of, tracked
+from decofuse.cli.processes import Processes, share_among
 from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 from decofuse.settings import PhaseSettings
@@ -37,6 +38,7 @@ def train(
     settings: Settings = "",
     save_every: SaveEvery = 30.0,
     register: Register = False,
+    processes: Processes = 1,
 ) -> None:
     """Train one phase of a method. Killed at any moment, the same command goes on where it stood."""
     _check(method, phase)
@@ -50,6 +52,7 @@ def train(
         out=out,
         save_every=save_every,
         register=register,
+        processes=processes,
     )
     _LOG.info("%s %s: loss %.4f after %d epochs, in %s", method, phase, row["loss"], row["epoch"], out)
 
@@ -64,6 +67,7 @@ def run_job(
     out: Path,
     save_every: float,
     register: bool,
+    processes: int,
     inputs: Sequence[Path] = (),
 ) -> "Row":
     """Train a job below a tracker of its own, which gets all that the job publishes; the last epoch's row.
@@ -77,8 +81,13 @@ def run_job(
         out: see there.
         save_every: seconds between two saves of the resume state.
         register: see `decofuse.tracking.run.Tracker.model`.
+        processes: how many share the work; the first of them is tracked.
         inputs: further files to record as inputs.
+
+    Raises:
+        typer.Exit: other processes have done it.
     """
+    share_among(processes)
     device = choose_device(values["device"], values["threads"])
     from decofuse.training.checkpoint import OPTIMIZER, WEIGHTS
     from decofuse.training.stage import BEST

@@ -171,14 +171,14 @@ class DegradedViews:
         """Number of images."""
         return len(self._images)
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Arrays:
         """Views by index of the image.
 
         Returns:
             `view_a`, `view_b` and the clean `image`, N×3×S×S float32 in [0, 1]; `mask_a` and `mask_b`, N×1×S×S
             float32, 1 where the view shows the image and 0 elsewhere; `step`, int64, a scalar.
         """
-        places = [("index", int(i)) if self._fixed else ("step", step, n) for n, i in enumerate(indices)]
+        places = [("index", int(i)) if self._fixed else ("step", step, n) for n, i in enumerate(indices, first)]
         samples = [self._sample(int(i), *place) for i, place in zip(indices, places, strict=True)]
         keys = ("view_a", "view_b", "image", "mask_a", "mask_b")
         arrays: Arrays = {key: np.stack(values) for key, values in zip(keys, zip(*samples, strict=True), strict=True)}

@@ -74,7 +74,7 @@ class ColourCrops:
         """Number of pairs."""
         return len(self._store)
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Arrays:
         """Crops of the pairs at `indices`, all maps of a sample cut alike.
 
         Raises:
@@ -82,7 +82,7 @@ class ColourCrops:
         """
         samples = [
             self._sample(int(index), UNCHANGED if self._fixed else self._draw(step, position))
-            for position, index in enumerate(indices)
+            for position, index in enumerate(indices, first)
         ]
         return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
 

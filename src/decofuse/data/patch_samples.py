@@ -61,21 +61,21 @@ class PatchSamples:
         """Number of patches."""
         return len(self._keep)
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Arrays:
         """Patches by index; all images of a sample are flipped alike."""
         arrays: Arrays = {self._key_of[role]: a for role, a in self._patches.batch(self._keep[indices]).items()}
         if self.labelled and not self._has_labels:
             arrays[LABEL] = np.zeros(arrays[_KEYS[0]].shape, np.uint8)
-        return self._flipped(arrays, step) if self._flip else arrays
+        return self._flipped(arrays, step, first) if self._flip else arrays
 
     def close(self) -> None:
         """Close the file."""
         self._patches.close()
 
-    def _flipped(self, arrays: Arrays, step: int) -> Arrays:
-        count = len(next(iter(arrays.values())))
-        draws = np.random.Generator(np.random.PCG64(seed_for(self._seed, "flip", step))).random((2, count)) < 0.5
-        for axis, chosen in zip((-1, -2), draws, strict=True):
+    def _flipped(self, arrays: Arrays, step: int, first: int) -> Arrays:
+        end = first + len(next(iter(arrays.values())))
+        draws = np.random.Generator(np.random.PCG64(seed_for(self._seed, "flip", step))).random((end, 2))[first:] < 0.5
+        for axis, chosen in zip((-1, -2), draws.T, strict=True):
             for array in arrays.values():
                 array[chosen] = np.flip(array[chosen], axis)
         return arrays

@@ -44,9 +44,9 @@ class Pairs:
         """Number of pairs."""
         return len(self._images)
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Arrays:
         """Pairs by index: `visible` and `infrared`, N×3×S×S float32 in [0, 1]; grey is repeated to three channels."""
-        places = [("index", int(i)) if self._fixed else ("step", step, n) for n, i in enumerate(indices)]
+        places = [("index", int(i)) if self._fixed else ("step", step, n) for n, i in enumerate(indices, first)]
         pairs = [self._pair(int(i), *place) for i, place in zip(indices, places, strict=True)]
         visible, infrared = zip(*pairs, strict=True)
         return {"visible": np.stack(visible), "infrared": np.stack(infrared)}
@@ -83,9 +83,9 @@ class ViewsAndPairs:
         """Number of pairs."""
         return len(self._pairs)
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Arrays:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Arrays:
         """Views and pairs by index of the pair."""
-        return {**self._views.batch(indices, step), **self._pairs.batch(indices, step)}
+        return {**self._views.batch(indices, step, first), **self._pairs.batch(indices, step, first)}
 
     def close(self) -> None:
         """Close both."""

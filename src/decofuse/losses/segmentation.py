@@ -47,7 +47,8 @@ def lovasz_softmax_loss(logits: Tensor, label: Tensor) -> Tensor:
     # Ignored pixels come last, without error: there they change no increment of the others.
     errors = (members - probabilities).abs() * counted.flatten()
     increments = torch.stack(list(map(_jaccard_increments, errors.detach(), members)))
-    return (errors * increments).sum() / len(present)
+    loss: Tensor = (errors * increments).sum() / len(present)
+    return loss
 
 
 def _jaccard_increments(errors: Tensor, member: Tensor) -> Tensor:

@@ -68,13 +68,13 @@ class SegmentationCrops:
         """Take `mean` (R, G, B in [0, 255]) as the colour beside an image; black before."""
         self._mean = mean
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> dict[str, NDArray[Any]]:
         """Crops of the images at `indices`.
 
         Raises:
             UserError: a file is gone, altered or unreadable, or a label map does not fit.
         """
-        samples = [self._sample(int(index), step, position) for position, index in enumerate(indices)]
+        samples = [self._sample(int(index), step, position) for position, index in enumerate(indices, first)]
         images, labels = zip(*samples, strict=True)
         return {"image": np.stack(images), "label": np.stack(labels)}
 

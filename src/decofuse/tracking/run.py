@@ -48,8 +48,11 @@ class Tracker:
         self._recorder: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Start the recorder, which opens the run; the stage does not wait for it."""
-        if os.environ.get("MLFLOW_TRACKING_URI"):
+        """Start the recorder, which opens the run; the stage does not wait for it.
+
+        Of several processes that train together, the first one is recorded.
+        """
+        if os.environ.get("MLFLOW_TRACKING_URI") and os.environ.get("RANK", "0") == "0":
             command = [sys.executable, "-m", "decofuse.tracking.recorder"]
             # What MLflow prints of its pages would stand in the stage's own output.
             self._recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)

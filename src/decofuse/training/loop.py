@@ -20,6 +20,7 @@ from decofuse.seeding import epoch_order, seed_for
 from decofuse.settings import PhaseSettings
 from decofuse.training.checkpoint import ResumeState
 from decofuse.training.optimiser import PartOptimizer, learning_rate
+from decofuse.training.parallel import ALONE, Group
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,10 +35,11 @@ class Samples(Protocol):
         """Samples of an epoch."""
         ...
 
-    def batch(self, indices: NDArray[np.int64], step: int) -> Mapping[str, NDArray[Any]]:
+    def batch(self, indices: NDArray[np.int64], step: int, first: int = 0) -> Mapping[str, NDArray[Any]]:
         """Samples by index, each key N × …; what is random in them depends on the seed, `step` and the position.
 
-        For fixed samples (validation) it depends on the seed and the index instead.
+        The position counts from `first`, for a part of a batch. For fixed samples (validation) what is random depends
+        on the seed and the index instead.
         """
         ...
 
@@ -65,6 +67,7 @@ class Task:
         measure: scores of the network in evaluation mode, after each epoch, by name; they become part of its row.
         measure_every: epochs from one measuring to the next; the last epoch is always measured.
         best: the score of which the largest is best; empty to keep no best weights.
+        group: the processes that train together.
     """
 
     network: nn.Module
@@ -80,6 +83,7 @@ class Task:
     measure: Callable[[], Row] = dict
     measure_every: int = 1
     best: str = ""
+    group: Group = ALONE
 
 
 @dataclass
@@ -117,36 +121,34 @@ def run(
             f"training {'.'.join(map(str, task.place[1:]))}: expected at least {task.smallest_batch} samples a step, "
             f"found {len(task.train)} in all and batches of {task.settings.batch_size}; use more data or larger batches"
         )
-    position = _Position.restore(task, optimizer, resume)
+    with task.group.first_alone():
+        position = _Position.restore(task, optimizer, resume)
     task.network.train()
-    saved_at = time.monotonic()
-    bar = tqdm(total=task.settings.epochs * _steps(task), initial=position.step, disable=None, dynamic_ncols=True)
+    save = _Saving(resume, save_every_s if task.group.rank == 0 else math.inf)
+    quiet = None if task.group.rank == 0 else True  # None: where there is no terminal
+    bar = tqdm(total=task.settings.epochs * _steps(task), initial=position.step, disable=quiet, dynamic_ncols=True)
     bar.set_description(f"{task.place[-1]}")
     with bar:
         while position.epoch < task.settings.epochs:
             if position.step == position.epoch * _steps(task):
                 position.extra = task.before_epoch(position.epoch)
-            for batch, count in _batches(task, position):
+            for batch in _batches(task, position):
                 started = time.perf_counter()
                 rates = _rates(task, optimizer, position.epoch, position.step)
                 optimizer.set_rates(rates)
                 values = _step(task, optimizer, batch, position.step, resume)
                 position.add(values)
-                speed = count / (time.perf_counter() - started)
+                speed = batch.size / (time.perf_counter() - started)
                 log(position.step, {**values, **{f"lr.{k}": v for k, v in rates.items()}, "samples_per_s": speed})
                 bar.update()
                 bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
-                if time.monotonic() - saved_at > save_every_s:
-                    resume.save(position.state(task, optimizer))
-                    saved_at = time.monotonic()
+                save.if_due(position, task, optimizer)
             rates = _rates(task, optimizer, position.epoch, position.step - 1)
             row = position.finish_epoch(rates, {**validate(task, position.step), **_measured(task, position.epoch)})
             position.keep_best(task)
             log(position.step, {key: value for key, value in row.items() if key.startswith("val.")})
-            if time.monotonic() - saved_at > save_every_s:
-                resume.save(position.state(task, optimizer))
-                saved_at = time.monotonic()
-            if bar.disable:
+            save.if_due(position, task, optimizer)
+            if bar.disable and task.group.rank == 0:
                 _report(task, position)
     return position.rows, position.best
 
@@ -174,7 +176,7 @@ def validate(task: Task, step: int) -> Row:
         for first in range(0, len(task.val), task.settings.batch_size):
             indices = np.arange(first, min(first + task.settings.batch_size, len(task.val)))
             batch = _to_device(task.val.batch(indices, step), task.network)
-            torch.manual_seed(seed_for(*task.place, "validation", first))
+            _seed(*task.place, "validation", first)
             for name, value in _loss(task, batch).items():
                 totals[name] = totals.get(name, 0.0) + value.item() * len(indices)
     task.network.train()
@@ -248,6 +250,27 @@ class _Position:
             self.best = Best(score, self.epoch, state)
 
 
+class _Saving:
+    """Saves the state now and then."""
+
+    def __init__(self, resume: ResumeState, every_s: float) -> None:
+        self._resume, self._every_s, self._at = resume, every_s, time.monotonic()
+
+    def if_due(self, position: _Position, task: Task, optimizer: PartOptimizer) -> None:
+        if time.monotonic() - self._at > self._every_s:
+            self._resume.save(position.state(task, optimizer))
+            self._at = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The samples of a batch that this process computes, on its device, their share of it, and its size."""
+
+    samples: dict[str, Tensor]
+    share: float
+    size: int
+
+
 def _steps(task: Task) -> int:
     """Steps of an epoch."""
     whole, rest = divmod(len(task.train), task.settings.batch_size)
@@ -268,20 +291,23 @@ def _rates(task: Task, optimizer: PartOptimizer, epoch: int, step: int) -> Row:
     }
 
 
-def _batches(task: Task, position: _Position) -> Iterator[tuple[dict[str, Tensor], int]]:
-    """The rest of the epoch's batches and their sizes, the next one made while the current one is computed."""
+def _batches(task: Task, position: _Position) -> Iterator[_Batch]:
+    """The rest of the epoch's batches, the next one made while the current one is computed."""
     order = epoch_order(len(task.train), *task.place, position.epoch)
     size = task.settings.batch_size
     began = position.step
     first = began - position.epoch * _steps(task)
     chunks = [order[start * size : (start + 1) * size] for start in range(first, _steps(task))]
+    parts = [task.group.part(len(chunk), task.smallest_batch) for chunk in chunks]
     with ThreadPoolExecutor(1) as reader:
         waiting = deque[Future[Mapping[str, NDArray[Any]]]]()
         for ahead in range(len(chunks) + 1):
             if ahead < len(chunks):
-                waiting.append(reader.submit(task.train.batch, chunks[ahead], began + ahead))
+                part, _ = parts[ahead]
+                waiting.append(reader.submit(task.train.batch, chunks[ahead][part], began + ahead, part.start))
             if ahead:
-                yield _to_device(waiting.popleft().result(), task.network), len(chunks[ahead - 1])
+                samples = _to_device(waiting.popleft().result(), task.network)
+                yield _Batch(samples, parts[ahead - 1][1], len(chunks[ahead - 1]))
 
 
 def _to_device(batch: Mapping[str, NDArray[Any]], network: nn.Module) -> dict[str, Tensor]:
@@ -294,13 +320,14 @@ def _loss(task: Task, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"loss": torch.stack([task.weights[name] * term for name, term in terms.items()]).sum(), **terms}
 
 
-def _step(task: Task, optimizer: PartOptimizer, batch: Mapping[str, Tensor], step: int, resume: ResumeState) -> Row:
+def _step(task: Task, optimizer: PartOptimizer, batch: _Batch, step: int, resume: ResumeState) -> Row:
     optimizer.instance.zero_grad(set_to_none=True)
-    torch.manual_seed(seed_for(*task.place, "step", step))
-    values = _loss(task, batch)
+    # Another process draws other numbers for its part.
+    _seed(*task.place, "step", step, *([task.group.rank] if task.group.rank else []))
+    values = _loss(task, batch.samples)
     values["loss"].backward()  # type: ignore[no-untyped-call]
-    norms = {f"gradient_norm.{part}": norm for part, norm in optimizer.clip().items()}
-    row = {name: value.item() for name, value in {**values, **norms}.items()}
+    row = task.group.average(task.network, values, batch.share)
+    row |= {f"gradient_norm.{part}": norm.item() for part, norm in optimizer.clip().items()}
     wrong = next((name for name, value in row.items() if not math.isfinite(value)), None)
     if wrong is not None:
         kept = f"the state of an earlier step is kept in {resume.folder}" if resume.path.exists() else "nothing is kept"
@@ -310,3 +337,11 @@ def _step(task: Task, optimizer: PartOptimizer, batch: Mapping[str, Tensor], ste
         )
     optimizer.instance.step()
     return row
+
+
+def _seed(*where: int | str) -> None:
+    """Seed torch's generators. Without CUDA, `torch.manual_seed` would note where it was called: 2 ms a time."""
+    seed = seed_for(*where)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)

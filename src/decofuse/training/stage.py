@@ -32,6 +32,7 @@ from decofuse.training.checkpoint import (
 from decofuse.training.execution import prepare
 from decofuse.training.loop import Best, Row, Samples, Task, run
 from decofuse.training.optimiser import PartOptimizer
+from decofuse.training.parallel import joined
 
 BEST = "best.safetensors"
 
@@ -108,6 +109,8 @@ def train(
 ) -> Row:
     """Train one phase and publish weights, optimiser state, curves and a summary in `out`.
 
+    Several processes may do so together, each called alike, see `decofuse.training.parallel`; the first one publishes.
+
     Args:
         job: what to train.
         data: what the samples are read from: HDF5 patches, or a manifest and perhaps an index of fused images.
@@ -124,19 +127,17 @@ def train(
     Raises:
         UserError: the data or the weights do not fit, or the training diverged.
     """
-    resume = ResumeState(states / _digest(job, data, start))
     declared, settings = job.declaration, job.settings
-    with resume.lock(), _samples(job, data, "train") as training, _samples(job, data, "val") as val:
-        network = _network(job)
-        epochs = _start(job, network, start) if start else {}
-        job.extras.ready(network, training)
-        network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for name, part in network.named_children():
-            part.requires_grad_(name in declared.trains)
-        prepare(network, settings, device)
-        optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint, declared.custom)
-        if start and declared.carries:
-            optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, declared.previous)[0])
+    with joined(device) as group, contextlib.ExitStack() as held:
+        with group.first_alone():
+            resume = ResumeState(states / _digest(job, data, start))
+            if group.rank == 0:
+                held.enter_context(resume.lock())
+            training, val = (held.enter_context(_samples(job, data, split)) for split in ("train", "val"))
+            network, epochs = _begin(job, training, start, device)
+            optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint, declared.custom)
+            if start and declared.carries:
+                optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, declared.previous)[0])
         task = Task(
             network=network,
             terms=functools.partial(declared.terms, **job.options),
@@ -151,15 +152,29 @@ def train(
             measure=functools.partial(job.extras.measure, network),
             measure_every=job.extras.measure_every,
             best=job.extras.best,
+            group=group,
         )
         rows, best = run(task, optimizer, resume, log, save_every_s)
-        trained = {part: epochs.get(part, 0) + settings.epochs for part in declared.trains}
-        provenance = Provenance(job.method, job.phase, job.network, epochs | trained)
-        if job.extras.moments:
-            save_weights(out / OPTIMIZER, optimizer.tensors(), provenance)
-        _publish(job, network=network, best=best, provenance=provenance, rows=rows, out=out)
-    resume.remove()
+        if group.rank == 0:
+            trained = {part: epochs.get(part, 0) + settings.epochs for part in declared.trains}
+            provenance = Provenance(job.method, job.phase, job.network, epochs | trained)
+            if job.extras.moments:
+                save_weights(out / OPTIMIZER, optimizer.tensors(), provenance)
+            _publish(job, network=network, best=best, provenance=provenance, rows=rows, out=out)
+            resume.remove()
     return rows[-1]
+
+
+def _begin(job: Job, training: Samples, start: Path | None, device: torch.device) -> tuple[nn.Module, dict[str, int]]:
+    """The network as the training finds it, on its device, and the epochs that its parts were trained before."""
+    network = _network(job)
+    epochs = _start(job, network, start) if start else {}
+    job.extras.ready(network, training)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, part in network.named_children():
+        part.requires_grad_(name in job.declaration.trains)
+    prepare(network, job.settings, device)
+    return network, epochs
 
 
 def _samples(job: Job, data: Sequence[Path], split: str) -> "contextlib.closing[Samples]":
@@ -173,7 +188,10 @@ def _network(job: Job) -> nn.Module:
     """A fresh network whose weights depend on (seed, method) alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(job.seed, job.method, "initial weights"))
-        return job.build(**job.network)
+        try:
+            return job.build(**job.network)
+        except ValueError as error:  # what a setting allows, a library or the other settings may not
+            raise UserError(f"the network of {job.method}: {error}") from error
 
 
 def _start(job: Job, network: nn.Module, start: Path) -> dict[str, int]:
