@@ -21,6 +21,7 @@ from decofuse.files import write_text
 from decofuse.models.registry import METHODS
 from decofuse.tracking import code
 from decofuse.tracking.run import PARENT_RUN, flatten
+from decofuse.variants import round_name, split_round
 
 FROZEN = "DECOFUSE_FROZEN"
 STATE = Path(".snakemake/decofuse")
@@ -77,7 +78,7 @@ class Run:
             for number in range(self.params.segmentation.seeds):
                 files += [f"{root}/segmentation/{name}/{number}/{file}" for file in _SEGMENTED]
         for variant in self.params.variants:
-            method, number = model.split_round(variant)
+            method, number = split_round(variant)
             files += [f"{root}/training/{method}/meta-{number}/{name}" for name in _TAUGHT if number]
         files += self.all_segmentation_scores(self.preset, self.params.segmented)
         files += [f"{root}/overlays-{dataset}.png" for dataset in self.params.segmented]
@@ -146,17 +147,17 @@ class Run:
 
     def weights(self, preset: str, variant: str) -> list[str]:
         """Weights of a method's last phase or round, if it has any."""
-        method, number = model.split_round(variant)
+        method, number = split_round(variant)
         last = f"meta-{number}" if number else METHODS[method].last_phase
         return [f"results/{preset}/training/{method}/{last}/weights.safetensors"] if last else []
 
     def method(self, variant: str) -> str:
         """The method of a variant."""
-        return model.split_round(variant)[0]
+        return split_round(variant)[0]
 
     def round_before(self, method: str, number: str) -> str:
         """The variant that a round starts from."""
-        return model.round_name(method, int(number) - 1)
+        return round_name(method, int(number) - 1)
 
     def teacher(self, preset: str, variant: str) -> list[str]:
         """Weights of the segmentation network that teaches, of both kinds."""
@@ -260,6 +261,7 @@ def open_run(workflow: Any, overrides: Mapping[str, Any]) -> Run:
 
 def on_start(run: Run) -> None:
     """Open the tracking database and the parent run before any job starts."""
+    os.environ.setdefault("DECOFUSE_KEEP_MEMORY", "1")  # jobs end soon; a tenth of their time went into giving it back
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
     try:
         from decofuse.tracking.store import open_reproduction

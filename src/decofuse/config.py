@@ -22,6 +22,7 @@ from decofuse.models.registry import METHODS, MethodSettings
 from decofuse.models.registry.method import Samples
 from decofuse.segmentation.settings import SegmentationSettings
 from decofuse.settings import PatchSettings, ScenesSettings, Section
+from decofuse.variants import round_name
 
 PRESETS = Path("workflow/presets")
 SPLITS = Path("workflow/splits")
@@ -214,17 +215,6 @@ class Params(Section):
         if samples.pairs and len(sources) != 2:
             return "pairs of two sources"
         return "labels" if samples.labels and not self.classes(self.train) else ""
-
-
-def round_name(method: str, number: int) -> str:
-    """What a method's network is called after some rounds; after none it has the method's own name."""
-    return f"{method}-round{number}" if number else method
-
-
-def split_round(variant: str) -> tuple[str, int]:
-    """Method and number of rounds of a name made by `round_name`."""
-    method, _, number = variant.partition("-round")
-    return method, int(number or 0)
 
 
 def load(path: Path, preset: str | None = None, presets: Path | None = None) -> Params:

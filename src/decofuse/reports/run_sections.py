@@ -7,19 +7,17 @@ from pathlib import Path
 
 from decofuse.evaluation.ranking import ARROWS, rank
 from decofuse.metrics import METRICS
-from decofuse.models.registry import METHODS
 from decofuse.reports.costs import by_rule, read_costs
 from decofuse.reports.curves import Points, bar_chart, line_chart
-from decofuse.reports.page import Cell, Mark, Page, Table
-from decofuse.reports.page import Row as TableRow
+from decofuse.reports.page import Cell, Page
 from decofuse.reports.results import Averages, Results
 from decofuse.reports.run_files import RunFiles
 from decofuse.reports.run_html import charts, details, grid_of, items, paragraphs, picture, text, titled_table
-from decofuse.reports.segmentation import title_of, verdict
+from decofuse.reports.segmentation import table_of, title_of, verdict
 from decofuse.segmentation.scores import Scores
+from decofuse.variants import split_round
 
 MEAN_IOU = "mIoU [%]"
-_MARKS: Mapping[int, Mark] = {1: "best", 2: "second"}
 
 
 def metrics(results: Results, page: Page) -> str:
@@ -37,7 +35,12 @@ def metrics(results: Results, page: Page) -> str:
             means = {method: its.mean[name] for method, its in rows.items()}
             best = [method for method in rows if ranking.places[method][name] == 1]
             texts = [ranking.text(name, mean) for mean in means.values()]
-            bars.append((f"{name} {ARROWS[METRICS[name].direction]}", bar_chart(_titled(means), texts, _titles(best))))
+            bars.append(
+                (
+                    f"{name} {ARROWS[METRICS[name].direction]}",
+                    bar_chart(_titled(means), texts, list(map(title_of, best))),
+                )
+            )
         parts += [titled_table(table), charts(bars)]
     return "\n".join([*parts, details("Conventions of the metrics", items(page.conventions))])
 
@@ -54,7 +57,7 @@ def segmentation(scores: Sequence[Scores], files: RunFiles) -> str:
     parts = []
     for dataset in dict.fromkeys(its.dataset for its in scores):
         group = [its for its in scores if its.dataset == dataset]
-        parts += [paragraphs(verdict(dataset, group)), titled_table(_segmentation_table(dataset, group))]
+        parts += [paragraphs(verdict(dataset, group)), titled_table(table_of(dataset, group))]
     charts_ = (("Mean IoU of every input, and IoU of each class", path) for path in files.segmentation_charts)
     parts += [picture(title, path, lossless=True) for title, path in charts_]
     parts += [picture(f"Predicted classes on {_dataset(path)}", path) for path in files.overlays]
@@ -68,8 +71,8 @@ def rounds(results: Results, scores: Sequence[Scores]) -> str:
     parts = []
     for dataset, averages in results.datasets.items():
         means = {name: _with_iou(name, its, dataset, scores) for name, its in averages.items()}
-        taught = dict.fromkeys(_method(name) for name in means if _round(name))
-        shown = {name: row for name, row in means.items() if _method(name) in taught}
+        taught = dict.fromkeys(split_round(name)[0] for name in means if split_round(name)[1])
+        shown = {name: row for name, row in means.items() if split_round(name)[0] in taught}
         if not shown:
             continue
         places = rank(shown, {name: METRICS[name].direction if name in METRICS else "higher" for name in columns})
@@ -111,26 +114,6 @@ def costs(benchmarks: Sequence[Path], preset: str) -> str:
     return f"{paragraphs([about])}\n{table}\n{details('Each job', grid_of(('job', 'time', 'memory'), each))}"
 
 
-def _segmentation_table(dataset: str, scores: Sequence[Scores]) -> Table:
-    classes = scores[0].classes
-    columns = (MEAN_IOU, *classes)
-    percent = {
-        its.input: dict(zip(columns, map(_percent, (its.mean.mIoU, *its.mean.IoU)), strict=True)) for its in scores
-    }
-    ranking = rank(percent, dict.fromkeys(columns, "higher"))
-    rows = []
-    for its in scores:
-        cells = []
-        for name in columns:
-            value, place = percent[its.input][name], ranking.places[its.input][name]
-            spread = f" ± {100 * its.std.mIoU:.2f}" if name == MEAN_IOU and len(its.confusions) > 1 else ""
-            cell_text = "–" if value is None else f"{value:.2f}{spread}"
-            cells.append(Cell(cell_text, _MARKS.get(place, "") if value and len(scores) > 1 else ""))
-        rows.append(TableRow("own", title_of(its.input), tuple(cells)))
-    about = "IoU of each class and its mean, in percent; the best is bold, the second best underlined"
-    return Table(dataset, about, ("input", *columns), tuple(rows))
-
-
 def _with_iou(name: str, averages: Averages, dataset: str, scores: Sequence[Scores]) -> dict[str, float | None]:
     iou = [_percent(its.mean.mIoU) for its in scores if (its.input, its.dataset) == (name, dataset)]
     return {**averages.mean, MEAN_IOU: iou[0] if iou else None}
@@ -140,7 +123,8 @@ def _by_round(means: Mapping[str, Mapping[str, float | None]], column: str) -> M
     lines: dict[str, dict[float, float]] = {}
     for name, row in means.items():
         value = row[column]
-        lines.setdefault(title_of(_method(name)), {})[_round(name)] = math.nan if value is None else value
+        method, number = split_round(name)
+        lines.setdefault(title_of(method), {})[number] = math.nan if value is None else value
     return lines
 
 
@@ -155,25 +139,12 @@ def _history(path: Path) -> dict[str, Points]:
     }
 
 
-def _titles(names: Sequence[str]) -> list[str]:
-    return [METHODS[name].title if name in METHODS else name for name in names]
-
-
 def _titled(means: Mapping[str, float | None]) -> dict[str, float | None]:
-    return dict(zip(_titles(list(means)), means.values(), strict=True))
+    return {title_of(name): value for name, value in means.items()}
 
 
 def _dataset(path: Path) -> str:
     return path.stem.partition("-")[2]
-
-
-def _method(variant: str) -> str:
-    return variant.partition("-round")[0]
-
-
-def _round(variant: str) -> int:
-    number = variant.partition("-round")[2]
-    return int(number) if number.isdecimal() else 0
 
 
 def _percent(share: float | None) -> float | None:

@@ -15,6 +15,7 @@ from decofuse.reports import page_html, page_markdown
 from decofuse.reports.page import Cell, Mark, Page, Picture, Row, Table
 from decofuse.reports.segmentation_chart import Bar, Kind, draw_chart
 from decofuse.segmentation.scores import Scores, Values
+from decofuse.variants import round_name, split_round
 
 SINGLE = tuple(dict.fromkeys(name for sources in SOURCES.values() for name in sources))
 MEAN_IOU, PIXELS = "mIoU", "pixels"  # columns beside those of the classes
@@ -64,7 +65,7 @@ def write_segmentation(
     page = Page(
         title=f"Segmentation, preset {preset}",
         introduction=tuple(sentence for name, group in datasets.items() for sentence in verdict(name, group)),
-        tables=tuple(_table(name, group) for name, group in datasets.items()),
+        tables=tuple(table_of(name, group) for name, group in datasets.items()),
         pictures=tuple(shown),
     )
     write_text(csv_out, _csv([its for group in datasets.values() for its in group]))
@@ -99,7 +100,7 @@ def verdict(dataset: str, scores: Sequence[Scores]) -> list[str]:
         )
     for its in scores:
         method, number, _ = _parts(its.input)
-        names = dict.fromkeys((method, f"{method}-round{number - 1}")) if number else ()
+        names = dict.fromkeys((method, round_name(method, number - 1))) if number else ()
         before = [by_input[name] for name in names if name in by_input]
         if before:
             words = (_difference(its, other, title_of(other.input)) for other in before)
@@ -140,8 +141,7 @@ def _parts(name: str) -> tuple[str, int, bool]:
     """Method, number of rounds, and whether it is a network's own head."""
     if name.endswith("-head"):
         return name.removesuffix("-head"), 0, True
-    method, _, number = name.partition("-round")
-    return (method, int(number), False) if number.isdecimal() else (name, 0, False)
+    return *split_round(name), False
 
 
 def _kind(name: str) -> Kind:
@@ -167,7 +167,8 @@ def _difference(one: Scores, other: Scores, than: str) -> str:
     return f"{found} (mean difference of {len(differences)} trainings, {clear} its spread of {spread:.2f} points)"
 
 
-def _table(dataset: str, scores: Sequence[Scores]) -> Table:
+def table_of(dataset: str, scores: Sequence[Scores]) -> Table:
+    """Scores of one dataset, a row an input, in percent."""
     classes = scores[0].classes
     names = (MEAN_IOU, *classes, PIXELS)
     columns = {its.input: _columns(its.mean, classes) for its in scores}
