@@ -63,6 +63,7 @@ bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/restormer.py
 	@$(bin)/python benchmarks/metrics.py
 	@$(bin)/python benchmarks/tiling.py
+	@$(bin)/python benchmarks/startup.py
 
 ui: $(ready) ## Show the tracked runs in a browser: make ui PORT=5000
 	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning (stop with Ctrl-C)."
