@@ -4,9 +4,13 @@ PRESET ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=
 RESULTS ?=
+PORT ?= 5000
 bin := .venv/bin
 ready := .venv/.ready
 checked := src workflow tests benchmarks docs
+
+# What `make ui` starts would else report its use to its makers.
+export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .PHONY: help setup reproduce test test-slow check format docs bench lock ui clean
 .DEFAULT_GOAL := help
@@ -59,10 +63,11 @@ bench: $(ready) ## Measure the claims of docs/performance.md
 	@$(bin)/python benchmarks/restormer.py
 	@$(bin)/python benchmarks/metrics.py
 	@$(bin)/python benchmarks/tiling.py
+	@$(bin)/python benchmarks/startup.py
 
-ui: $(ready) ## Open the tracked runs in a browser
-	@echo "Open http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning (stop with Ctrl-C)."
-	@$(bin)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+ui: $(ready) ## Show the tracked runs in a browser: make ui PORT=5000
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning (stop with Ctrl-C)."
+	@$(bin)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
 
 lock: ## Resolve the dependencies anew and write requirements.lock
 	@"$(PYTHON)" -m venv .lock-venv

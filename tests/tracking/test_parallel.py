@@ -1,11 +1,10 @@
 """Several jobs that log to one database at once, and to a real server: nothing is lost, nothing fails."""
 
-import contextlib
 import os
-import socket
+import pwd
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -74,61 +73,85 @@ def test_four_jobs_log_to_one_database_for_long(tmp_path, monkeypatch):
 
 
 def test_jobs_that_create_the_database_at_once_all_succeed(tmp_path):
-    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    steps = run_jobs(uri, "", 1, tmp_path)
+    create_at_once(f"sqlite:///{tmp_path}/new/mlflow.db", tmp_path)
+
+
+def create_at_once(uri, where):
+    """Start jobs where there are no tables yet, and check that none is missing."""
+    steps = run_jobs(uri, "", 1, where)
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("decofuse").experiment_id])
     assert {run.info.run_name: run.data.metrics["step"] + 1 for run in runs} == steps
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def server(folder):
-    """A real tracking server on this machine; its address."""
-    address = f"http://127.0.0.1:{(port := free_port())}"
+@pytest.fixture
+def server(tmp_path, free_port, listening):
+    """The address of a real tracking server on this machine."""
+    port = free_port()
     words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
-    with (folder / "server.log").open("w") as log:
-        command = [sys.executable, "-m", "mlflow", "server", *words, *store]
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=without_tracking())
-    try:
-        deadline = time.monotonic() + 180
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "server.log").read_text()
-            time.sleep(0.2)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(60)
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", tmp_path / "files"]
+    command = [sys.executable, "-m", "mlflow", "server", *words, *map(str, store)]
+    with listening(command, port, tmp_path / "server.log", cwd=tmp_path, env=without_tracking()):
+        yield f"http://127.0.0.1:{port}"
 
 
 def without_tracking():
     return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
 
 
-def test_a_server_is_one_variable_away(tmp_path, monkeypatch):
+def test_a_server_is_one_variable_away(server, tmp_path, monkeypatch):
     """Jobs log to it, and artifacts lie with the server, not with the client."""
-    monkeypatch.chdir(tmp_path)
-    with server(tmp_path) as address:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        parent = open_reproduction("far", {"seed": 0}, tmp_path / "parent")
-        check(address, parent, run_jobs(address, parent, 3, tmp_path))
-        (tmp_path / "table.md").write_text("# Table\n")
-        close_reproduction(tmp_path / "parent", {"EN": 7.0}, [tmp_path / "table.md"], failed=False)
-        run = mlflow.MlflowClient(address).get_run(parent)
-        assert (run.info.status, run.data.metrics) == ("FINISHED", {"EN": 7.0})
+    log_to(server, tmp_path, monkeypatch)
     assert [path.read_text() for path in (tmp_path / "files").rglob("table.md")] == ["# Table\n"]
     assert not (tmp_path / "mlartifacts").exists()
 
 
-def test_a_server_that_is_gone_stops_no_stage(tmp_path):
+def log_to(uri, tmp_path, monkeypatch):
+    """Record a reproduction of several jobs at once, and check that nothing is missing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    parent = open_reproduction("far", {"seed": 0}, tmp_path / "parent")
+    check(uri, parent, run_jobs(uri, parent, 3, tmp_path))
+    (tmp_path / "table.md").write_text("# Table\n")
+    close_reproduction(tmp_path / "parent", {"EN": 7.0}, [tmp_path / "table.md"], failed=False)
+    run = mlflow.MlflowClient(uri).get_run(parent)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"EN": 7.0})
+
+
+@pytest.fixture
+def postgresql(free_port, listening):
+    """The address of a database of a PostgreSQL server of this test's own."""
+    pytest.importorskip("psycopg2", reason="no driver of PostgreSQL; pip install 'decofuse[postgres]'")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders:
+        pytest.skip("no PostgreSQL server below /usr/lib/postgresql; apt-get install postgresql")
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        options = {"cwd": name}
+        if os.getuid() == 0:  # as root, PostgreSQL refuses to start
+            nobody = pwd.getpwnam("nobody")
+            options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(name, nobody.pw_uid, nobody.pw_gid)
+        command = [folders[-1] / "initdb", "-D", "data", "-U", "decofuse", "-A", "trust", "--no-sync"]
+        subprocess.run(command, capture_output=True, check=True, **options)
+        command = [folders[-1] / "postgres", "-D", "data", "-k", name, "-h", "127.0.0.1", "-p", str(port)]
+        with listening(command, port, Path(name) / "server.log", **options):
+            yield f"postgresql://decofuse@127.0.0.1:{port}/postgres"
+
+
+@pytest.mark.slow
+def test_postgresql_is_one_variable_away(postgresql, tmp_path, monkeypatch):
+    """Jobs log to it, and artifacts lie in the project."""
+    log_to(postgresql, tmp_path, monkeypatch)
+    assert [path.read_text() for path in (tmp_path / "mlartifacts").rglob("table.md")] == ["# Table\n"]
+
+
+@pytest.mark.slow
+def test_jobs_that_fill_an_empty_postgresql_at_once_all_succeed(postgresql, tmp_path):
+    create_at_once(postgresql, tmp_path)
+
+
+def test_a_server_that_is_gone_stops_no_stage(tmp_path, free_port):
     env = os.environ | {
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

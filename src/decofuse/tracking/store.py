@@ -20,6 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute, not f
 import mlflow
 import tenacity
 from mlflow.exceptions import MlflowException
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from decofuse.tracking.code import code_version
@@ -29,6 +30,7 @@ EXPERIMENT = "decofuse"
 
 _T = TypeVar("_T")
 _SQLITE = "sqlite:///"
+_LOCK = 0xDEC0F05E  # any number that other users of the database do not lock
 
 
 def connect() -> None:
@@ -127,14 +129,18 @@ def close_reproduction(resume: Path, metrics: Mapping[str, float], artifacts: Se
 
 @contextlib.contextmanager
 def _turn(uri: str) -> Iterator[None]:
-    """Processes that open an SQLite database take turns: most of several that create one at once would fail."""
-    if not uri.startswith(_SQLITE):
-        yield
-        return
-    path = Path(f"{uri.removeprefix(_SQLITE).partition('?')[0]}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Processes that open a database take turns: most of several that create its tables at once would fail."""
+    if uri.startswith(_SQLITE):
+        path = Path(f"{uri.removeprefix(_SQLITE).partition('?')[0]}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    elif uri.startswith("postgresql"):
+        with retried(create_engine(uri, poolclass=NullPool).connect) as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})  # held until it is closed
+            yield
+    else:
         yield
 
 
