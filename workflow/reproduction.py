@@ -21,6 +21,7 @@ from decofuse.files import write_text
 from decofuse.models.registry import METHODS
 from decofuse.tracking import code
 from decofuse.tracking.run import PARENT_RUN, flatten
+from decofuse.tracking.server import RecorderServer
 from decofuse.variants import round_name, split_round
 
 FROZEN = "DECOFUSE_FROZEN"
@@ -40,6 +41,7 @@ class Run:
         self.preset = self.params.preset
         self.used = sorted({self.params.train, *self.params.test})
         self.trained = stages.trained(self.params)
+        self.recorders: RecorderServer | None = None
 
     def settings(self, stage: str, *names: str) -> str:
         """A stage's slice as one JSON string: Snakemake compares params as a set of values."""
@@ -270,6 +272,7 @@ def on_start(run: Run) -> None:
             key: value for key, value in run.resolved.items() if key not in ("public", "views", "labels", "differences")
         }
         os.environ[PARENT_RUN] = open_reproduction(run.preset, parameters, _parent_file(run))
+        run.recorders = RecorderServer()
     except Exception as error:  # tracking must not stop the run
         print(f"decofuse: warning: the run is not tracked: {error}", file=sys.stderr)
         del os.environ["MLFLOW_TRACKING_URI"]
@@ -278,6 +281,8 @@ def on_start(run: Run) -> None:
 def on_end(run: Run, workflow: Any, failed: bool) -> None:
     """Close the parent run and record in DVC what Snakemake holds for done."""
     root = Path("results") / run.preset
+    if run.recorders:
+        run.recorders.close()
     if "MLFLOW_TRACKING_URI" in os.environ and _parent_file(run).is_file():
         patterns = ("report.html", "metrics.*", "benchmark.*", "segmentation.*", "grid-*.png", "overlays-*.png")
         found = [path for pattern in patterns for path in root.glob(pattern) if not failed]

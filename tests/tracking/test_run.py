@@ -154,7 +154,7 @@ def test_a_tracking_failure_does_not_stop_the_stage(monkeypatch, tmp_path, capfd
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     reached = False
     with Tracker("stage", {}) as run:
-        run._recorder.wait(60)
+        run._recorder._process.wait(60)
         for step in range(3):
             run.log(step, {"loss": 1.0})
         reached = True

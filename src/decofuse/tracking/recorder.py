@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from decofuse.files import sha256
 from decofuse.tracking.run import PARENT_RUN
@@ -199,22 +199,32 @@ def _alone(resume: str | None) -> Iterator[None]:
         yield
 
 
-def _read(messages: Messages) -> None:
-    with contextlib.suppress(json.JSONDecodeError):  # the stage was killed in the middle of a line
-        for line in sys.stdin.buffer:
-            messages.put(json.loads(line))
-    messages.put(["end"])
+def messages_of(stream: Iterable[bytes]) -> Messages:
+    """What arrives on a stream, as it arrives; a last message `end` says that nothing more will."""
+    messages: Messages = queue.SimpleQueue()
+
+    def read() -> None:
+        with contextlib.suppress(json.JSONDecodeError):  # the stage was killed in the middle of a line
+            for line in stream:
+                messages.put(json.loads(line))
+        messages.put(["end"])
+
+    threading.Thread(target=read, daemon=True).start()
+    return messages
+
+
+def warn_to(stream: TextIO) -> None:
+    """Write warnings to a stream, each as a stage writes its own."""
+    logging.basicConfig(format="decofuse: %(levelname)s: %(message)s", stream=stream, force=True)
+    logging.addLevelName(logging.WARNING, "warning")
 
 
 def main() -> None:
     """Record the stage that writes to this process's standard input."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # meant for the stage, which closes the run
-    logging.basicConfig(format="decofuse: %(levelname)s: %(message)s", stream=sys.stderr)
-    logging.addLevelName(logging.WARNING, "warning")
-    messages: Messages = queue.SimpleQueue()
-    threading.Thread(target=_read, args=[messages], daemon=True).start()
-    record(messages)
+    warn_to(sys.stderr)
+    record(messages_of(sys.stdin.buffer))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """One MLflow run a stage, below the run of the whole reproduction.
 
 MLflow lives in a process of its own, `decofuse.tracking.recorder`: importing it and talking to a database or server
-take seconds that no stage waits for. Tracking never decides whether a stage succeeds: what fails is reported once and
+take seconds that no stage waits for. In the workflow one such process serves all stages (`decofuse.tracking.server`),
+else each has its own. Tracking never decides whether a stage succeeds: what fails is reported once and
 switches it off for the rest of the stage. It is on where MLFLOW_TRACKING_URI is set, as the workflow does.
 """
 
-import contextlib
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from decofuse.tracking.channel import Channel, open_channel
 
 PARENT_RUN = "DECOFUSE_PARENT_RUN"
 
@@ -45,7 +45,7 @@ class Tracker:
             "inputs": [path.as_posix() for path in inputs],
             "resume": str(resume) if resume else None,
         }
-        self._recorder: subprocess.Popen[bytes] | None = None
+        self._recorder: Channel | None = None
 
     def __enter__(self) -> Self:
         """Start the recorder, which opens the run; the stage does not wait for it.
@@ -53,9 +53,7 @@ class Tracker:
         Of several processes that train together, the first one is recorded.
         """
         if os.environ.get("MLFLOW_TRACKING_URI") and os.environ.get("RANK", "0") == "0":
-            command = [sys.executable, "-m", "decofuse.tracking.recorder"]
-            # What MLflow prints of its pages would stand in the stage's own output.
-            self._recorder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            self._recorder = open_channel()
             self._send("open", self._opening)
         return self
 
@@ -64,15 +62,7 @@ class Tracker:
     ) -> None:
         """Close the run: FINISHED, or FAILED with the error as a tag."""
         self._send("close", None if error is None else str(error)[:500] or type(error).__name__)
-        if self._recorder is None or self._recorder.stdin is None:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._recorder.stdin.close()
-        try:
-            self._recorder.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._recorder.kill()
-            self._recorder.wait()
+        if self._recorder is not None and not self._recorder.finish(_PATIENCE_S):
             _LOG.warning("tracking of %s is incomplete: it did not end within %g s", self._name, _PATIENCE_S)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -97,13 +87,12 @@ class Tracker:
         self._send("model", weights.as_posix(), register)
 
     def _send(self, *message: object) -> None:
-        if self._recorder is None or self._recorder.stdin is None:
+        if self._recorder is None:
             return
         try:
-            self._recorder.stdin.write(json.dumps(message).encode() + b"\n")
-            self._recorder.stdin.flush()
-        except BrokenPipeError:  # the recorder has said why it gave up
-            self._recorder.wait()
+            self._recorder.send(json.dumps(message).encode() + b"\n")
+        except OSError:  # the recorder gave up
+            self._recorder.finish(_PATIENCE_S)
             self._recorder = None
 
 
