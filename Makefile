@@ -37,7 +37,7 @@ reproduce: $(ready) ## Run a preset from data to results: make reproduce PRESET=
 
 test: $(ready) check ## Run the checks and the tests
 	@echo "Running the tests."
-	@$(bin)/pytest -m "not slow" -n logical --maxprocesses 4 --dist loadgroup
+	@$(bin)/pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(ready) ## Run the tests that take long
 	@$(bin)/pytest -m slow

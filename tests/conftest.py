@@ -12,16 +12,17 @@ from decofuse.files import sha256
 
 # As the command line sets it, and before torch is loaded: beside other busy processes waiting threads must not spin.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if PARALLEL:  # each process has a processor of its own, and no more
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MIRROR = Path(__file__).parents[2] / "shared" / "data" / "mirror"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
-    """Give each process whole files, and one of them all tests of the workflow, which share a finished run."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group("workflow" if folder.name == "workflow" else str(item.path)))
+    """Begin with the longest tests, so that no process is left alone with them in the end."""
+    if PARALLEL:
+        items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
 @pytest.fixture(scope="session")

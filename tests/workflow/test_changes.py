@@ -90,13 +90,13 @@ PARAMETERS = {
 def test_an_edit_reruns_what_depends_on_it(project, edit):
     file, old, new, jobs = EDITS[edit]
     project.edit(file, old, new)
-    assert project.would_run() == jobs
+    assert project.plan() == jobs
 
 
 @pytest.mark.parametrize("params", PARAMETERS)
 def test_a_parameter_reruns_what_depends_on_it(project, params):
     (project.root / "params.yaml").write_text(f"preset: smoke\n{params}\n")
-    assert project.would_run() == PARAMETERS[params]
+    assert project.plan() == PARAMETERS[params]
 
 
 def test_what_no_stage_runs_changes_the_note_of_the_parameters_alone(project):
@@ -109,7 +109,7 @@ def test_what_no_stage_runs_changes_the_note_of_the_parameters_alone(project):
     project.edit(
         "params.yaml", "preset: demo", "preset: demo  # mine\nsegmentation: {training: {epochs: 3}}\nrounds: 0"
     )
-    assert project.would_run() == {NOTE}
+    assert project.plan() == {NOTE}
 
 
 def test_what_lies_outside_the_run_changes_nothing(project):
@@ -125,7 +125,7 @@ def test_what_lies_outside_the_run_changes_nothing(project):
     for folder in ("data", "results", "src", "workflow"):
         for path in (project.root / folder).rglob("*"):
             path.touch()
-    assert project.would_run() == set()
+    assert project.plan() == set()
 
 
 @contextlib.contextmanager
@@ -147,14 +147,14 @@ def replaced(path, content):
 )
 def test_a_deleted_output_is_made_again_with_what_follows(project, file, jobs):
     with replaced(project.root / "results/smoke" / file, None):
-        assert project.would_run() == jobs
-    assert project.would_run() == set()
+        assert project.plan() == jobs
+    assert project.plan() == set()
 
 
 def test_an_altered_output_reruns_what_reads_it(project):
     with replaced(project.root / "results/smoke/training/cddfuse/reconstruction/weights.safetensors", b"altered"):
-        assert project.would_run() == AFTER_FUSION
-    assert project.would_run() == set()
+        assert project.plan() == AFTER_FUSION
+    assert project.plan() == set()
 
 
 def test_the_reasons_are_told_in_words(project):
@@ -171,7 +171,7 @@ def test_the_reasons_are_told_in_words(project):
     assert told["Fusing scenes-smoke with cddfuse"] == ["follows: Training cddfuse, phase fusion"]
     assert "missing: results/smoke/grid-scenes-smoke.png" in told[GRID]
     assert "input changed: params.yaml" in told[NOTE]
-    assert set(told) == project.would_run() | {GRID}
+    assert project.would_run() == project.plan() == set(told)
     assert list(told).index("Training cddfuse, phase fusion") < list(told).index("Fusing scenes-smoke with cddfuse")
 
 

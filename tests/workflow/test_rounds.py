@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 
 
-def planned(project, params="preset: smoke-rounds\n"):
-    """Jobs of a dry run where nothing has run."""
-    (project.root / "params.yaml").write_text(params)
-    lines = project.run("snakemake", "-n").splitlines()
-    return {line.split(": ", 1)[1] for line in lines if line.startswith("Job ") and ": " in line}
+def planned(unrun, params="preset: smoke-rounds\n"):
+    """Jobs of a run where nothing has run."""
+    (unrun.root / "params.yaml").write_text(params)
+    return unrun.plan("smoke-rounds")
 
 
-def test_a_further_round_adds_its_own_jobs_alone(project):
-    one = planned(project)
-    two = planned(project, "preset: smoke-rounds\nrounds: 2\n")
+def test_a_further_round_adds_its_own_jobs_alone(unrun):
+    one = planned(unrun)
+    two = planned(unrun, "preset: smoke-rounds\nrounds: 2\n")
     added = {
         "Training ssdfusion, meta phase of round 2",
         "Fusing scenes-smoke with ssdfusion-round2",
@@ -27,8 +26,8 @@ def test_a_further_round_adds_its_own_jobs_alone(project):
     assert one < two and two - one == added
 
 
-def test_every_input_is_segmented_as_often_as_asked(project):
-    jobs = planned(project, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 2}\n")
+def test_every_input_is_segmented_as_often_as_asked(unrun):
+    jobs = planned(unrun, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 2}\n")
     inputs = ("visible", "infrared", "average", "ssdfusion")
     assert {job for job in jobs if "Training segmentation" in job} == {
         f"Training segmentation on {name}, number {number}" for name in inputs for number in range(2)
@@ -36,8 +35,8 @@ def test_every_input_is_segmented_as_often_as_asked(project):
     assert not any("round" in job for job in jobs if "smoke-rounds" not in job)
 
 
-def test_without_seeds_there_is_no_segmentation(project):
-    jobs = planned(project, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 0}\n")
+def test_without_seeds_there_is_no_segmentation(unrun):
+    jobs = planned(unrun, "preset: smoke-rounds\nrounds: 0\nsegmentation: {seeds: 0}\n")
     assert not any("segmentation" in job or "labels" in job for job in jobs)
 
 
@@ -48,9 +47,9 @@ def test_without_seeds_there_is_no_segmentation(project):
         ("segmentation: {seeds: 0}", "rounds: need a training dataset with labels"),
     ],
 )
-def test_rounds_that_cannot_be_are_refused_in_one_line(project, params, message):
-    (project.root / "params.yaml").write_text(f"preset: smoke-rounds\n{params}\n")
-    output = project.run("snakemake", "-n", check=False)
+def test_rounds_that_cannot_be_are_refused_in_one_line(unrun, params, message):
+    (unrun.root / "params.yaml").write_text(f"preset: smoke-rounds\n{params}\n")
+    output = unrun.run("snakemake", "-n", check=False)
     assert message in output and "Traceback" not in output
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-WEIGHT = "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n"
 
 
 def test_the_committed_pipeline_is_that_of_the_default_preset():
@@ -24,25 +22,23 @@ def test_the_committed_pipeline_is_that_of_the_default_preset():
 
 def test_a_stage_that_the_graph_has_otherwise_is_noticed(project):
     check = (sys.executable, "workflow/versioning.py", "check", "smoke")
-    project.run(*check)
     project.edit("dvc.yaml", "- data/scenes-smoke/manifest.csv", "- data/scenes-smoke/manifest.txt")
     assert "dvc.yaml: does not match the Snakemake graph" in project.run(*check, check=False)
 
 
-def pulled(project, tmp_path):
+@pytest.fixture
+def clone(other, tmp_path):
     """A clone after `dvc pull`."""
-    project.run("dvc", "remote", "add", "-q", "-f", "-d", "storage", tmp_path / "remote")
-    project.run("dvc", "push", "-q")
-    project.commit()
-    clone = type(project)(tmp_path / "clone here")
-    project.git("clone", "-q", project.root, clone.root)
+    other.run("dvc", "remote", "add", "-q", "-d", "storage", tmp_path / "remote")
+    other.run("dvc", "push", "-q")
+    other.commit()
+    clone = type(other)(tmp_path / "clone here")
+    other.git("clone", "-q", other.root, clone.root)
     clone.run("dvc", "pull", "-q")
     return clone
 
 
-def test_a_clone_has_everything_after_dvc_pull(project, tmp_path):
-    clone = pulled(project, tmp_path)
-    assert clone.would_run() == set()
+def test_a_clone_has_everything_after_dvc_pull(project, clone):
     assert "Nothing to be done" in clone.snakemake("-n")
     for name in ("metrics.json", "training/cddfuse/fusion/weights.safetensors"):
         assert (clone.root / "results/smoke" / name).read_bytes() == (
@@ -51,14 +47,13 @@ def test_a_clone_has_everything_after_dvc_pull(project, tmp_path):
 
 
 @pytest.mark.slow
-def test_damage_is_found_and_pulled_again(project, tmp_path):
-    clone = pulled(project, tmp_path)
+def test_damage_is_found_and_pulled_again(clone):
     assert_found_and_mended(clone, clone.root / "results/smoke/training/cddfuse/fusion/weights.safetensors")
 
 
 @pytest.mark.slow
-def test_damage_is_found_and_made_again_without_a_remote(project):
-    assert_found_and_mended(project, project.root / "results/smoke/grid-scenes-smoke.png")
+def test_damage_is_found_and_made_again_without_a_remote(other):
+    assert_found_and_mended(other, other.root / "results/smoke/grid-scenes-smoke.png")
 
 
 def assert_found_and_mended(project, path):
@@ -80,9 +75,7 @@ def assert_found_and_mended(project, path):
 
 
 @pytest.mark.slow
-def test_an_older_commit_gives_its_run_back(project, tmp_path):
-    other = type(project)(tmp_path / "other")
-    shutil.copytree(project.root, other.root, symlinks=True)
+def test_an_older_commit_gives_its_run_back(other):
     grid = other.root / "results/smoke/grid-scenes-smoke.png"
     first = grid.read_bytes()
     other.edit("params.yaml", "preset: demo", "preset: demo\ngrid_rows: 1")
@@ -98,22 +91,33 @@ def test_an_older_commit_gives_its_run_back(project, tmp_path):
         assert "up to date" in other.run("dvc", "status")
 
 
-def test_dvc_repro_and_snakemake_agree(project, tmp_path):
-    """After `dvc repro` with a changed weight Snakemake has nothing to do, and the same weights come out."""
-    other = type(project)(tmp_path / "other")
-    shutil.copytree(project.root, other.root, symlinks=True)
-    (other.root / "params.yaml").write_text(f"preset: smoke\n{WEIGHT}")
+@pytest.mark.parametrize(
+    ("change", "stage", "before", "made"),
+    [
+        ("grid_rows: 1\n", "grid--scenes-smoke", "generate--scenes-smoke--cddfuse", "grid-scenes-smoke.png"),
+        pytest.param(
+            "methods: {cddfuse: {fusion: {weights: {gradient: 5.0}}}}\n",
+            "train--cddfuse--fusion",
+            "train--cddfuse--reconstruction",
+            "training/cddfuse/fusion/weights.safetensors",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_dvc_repro_and_snakemake_agree(project, other, change, stage, before, made):
+    """After `dvc repro` with a changed parameter Snakemake has nothing to do, and something else came out."""
+    (other.root / "params.yaml").write_text(f"preset: smoke\n{change}")
     output = other.run("dvc", "repro")
-    assert "Running stage 'smoke--train--cddfuse--fusion'" in output
-    assert "Running stage 'smoke--train--cddfuse--reconstruction'" not in output
+    assert f"Running stage 'smoke--{stage}'" in output
+    assert f"Running stage 'smoke--{before}'" not in output
     assert other.would_run() == set()
     assert "up to date" in other.run("dvc", "status")
-    by_dvc = (other.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
-    assert by_dvc != (project.root / "results/smoke/training/cddfuse/fusion/weights.safetensors").read_bytes()
+    by_dvc, by_snakemake = ((each.root / "results/smoke" / made).read_bytes() for each in (other, project))
+    assert by_dvc != by_snakemake
 
 
 @pytest.mark.slow
-def test_jobs_leave_dvc_to_the_process_that_started_them(project):
+def test_jobs_leave_dvc_to_the_process_that_started_them(other):
     """Parallel calls of DVC refuse each other's locks: no rule makes one, and the recording at the end waits."""
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         assert not re.search(r"\bdvc ", rules.read_text()), rules.name
@@ -122,14 +126,14 @@ def test_jobs_leave_dvc_to_the_process_that_started_them(project):
     )
     command = [sys.executable, "-c", hold]
     holder = subprocess.Popen(
-        command, cwd=project.root, env=project.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=other.root, env=other.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     holder.stdout.readline()
-    grid = project.root / "results/smoke/grid-scenes-smoke.png"
+    grid = other.root / "results/smoke/grid-scenes-smoke.png"
     grid.unlink()
     command = ["snakemake", "--config", "preset=smoke"]
     run = subprocess.Popen(
-        command, cwd=project.root, env=project.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=other.root, env=other.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     while not grid.exists():
         assert run.poll() is None
@@ -139,7 +143,7 @@ def test_jobs_leave_dvc_to_the_process_that_started_them(project):
     holder.communicate()
     output, _ = run.communicate()
     assert run.returncode == 0 and "not recorded" not in output, output
-    assert "up to date" in project.run("dvc", "status")
+    assert "up to date" in other.run("dvc", "status")
 
 
 def test_dvc_shows_metrics_and_plots(project):
