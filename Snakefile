@@ -52,7 +52,7 @@ rule all:
 
 
 onstart:
-    reproduction.on_start(RUN)
+    reproduction.on_start(RUN, workflow)
 
 
 onsuccess:
