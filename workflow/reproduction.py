@@ -264,7 +264,7 @@ def open_run(workflow: Any, overrides: Mapping[str, Any]) -> Run:
 def on_start(run: Run, workflow: Any) -> None:
     """Open the tracking database and the parent run before any job starts."""
     # With a limit of jobs a second, which there always is, each look for jobs plans another one a second later, and so
-    # does each job that ends: after thirty jobs Snakemake 9.27 looks thirty times a second, and takes a fifth of a core.
+    # does each job that ends: after thirty jobs Snakemake 9.27 looks thirty times a second, a fifth of a core.
     workflow.scheduler.job_rate_limiter = None
     os.environ.setdefault("DECOFUSE_KEEP_MEMORY", "1")  # jobs end soon; a tenth of their time went into giving it back
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
