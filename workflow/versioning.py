@@ -134,8 +134,10 @@ def record(dag: Any, preset: str) -> None:
 
 
 def adopt_if_moved(preset: str) -> None:
-    """Adopt if dvc.lock is not the one that was last recorded or adopted here."""
-    if LOCK.is_file() and not _marked() and not {"DVC_STAGE", INSIDE} & set(os.environ):
+    """Adopt if dvc.lock is not the one that was last recorded or adopted here, or DVC has run a stage since."""
+    if "DVC_STAGE" in os.environ:
+        STAMP.unlink(missing_ok=True)  # after an experiment dvc.lock may become what it was, and Snakemake's memory not
+    elif LOCK.is_file() and not _marked() and INSIDE not in os.environ:
         command = [sys.executable, __file__, "adopt", preset]
         subprocess.run(command, check=True, stdout=sys.stderr)
 

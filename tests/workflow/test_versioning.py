@@ -114,6 +114,9 @@ def test_dvc_repro_and_snakemake_agree(project, other, change, stage, before, ma
     assert "up to date" in other.run("dvc", "status")
     by_dvc, by_snakemake = ((each.root / "results/smoke" / made).read_bytes() for each in (other, project))
     assert by_dvc != by_snakemake
+    other.git("checkout", "-q", "--", ".")
+    other.run("dvc", "checkout", "-q", "--force")
+    assert other.would_run() == set()  # back at the commit
 
 
 @pytest.mark.slow
