@@ -66,8 +66,9 @@ def test_why_a_fork_gave_up_is_told_by_the_stage(serving, tmp_path, capfd):
 
 def test_a_stage_that_cannot_reach_the_server_has_a_recorder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv(RECORDER, str(tmp_path / "gone"))
     with Tracker("a", {}) as run:
         assert isinstance(run._recorder, OwnRecorder)
-    assert mlflow.MlflowClient().get_experiment_by_name("decofuse")
+    assert mlflow.MlflowClient(uri).get_experiment_by_name("decofuse")
