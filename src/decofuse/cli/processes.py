@@ -13,9 +13,7 @@ from typing import Annotated
 
 import typer
 
-Processes = Annotated[
-    int, typer.Option(help="Processes that share each batch, a GPU each where there are any.", min=1, show_default=True)
-]
+Processes = Annotated[int, typer.Option(help="Processes that share each batch, a GPU each where there are any.", min=1)]
 _POLL_S = 0.1
 
 
@@ -70,12 +68,12 @@ def _run(command: Sequence[str], processes: int) -> int:
 
 def _first_failed(running: Sequence["subprocess.Popen[bytes]"]) -> int | None:
     """Wait until one of several processes fails; None if all end well."""
-    while any(process.poll() is None for process in running):
-        failed = next((number for number, process in enumerate(running) if process.returncode), None)
-        if failed is not None:
+    while True:
+        statuses = [process.poll() for process in running]
+        failed = next((number for number, status in enumerate(statuses) if status), None)
+        if failed is not None or None not in statuses:
             return failed
         time.sleep(_POLL_S)
-    return next((number for number, process in enumerate(running) if process.returncode), None)
 
 
 def _free_port() -> int:

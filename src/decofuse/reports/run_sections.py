@@ -71,8 +71,9 @@ def rounds(results: Results, scores: Sequence[Scores]) -> str:
     parts = []
     for dataset, averages in results.datasets.items():
         means = {name: _with_iou(name, its, dataset, scores) for name, its in averages.items()}
-        taught = dict.fromkeys(split_round(name)[0] for name in means if split_round(name)[1])
-        shown = {name: row for name, row in means.items() if split_round(name)[0] in taught}
+        method_and_round = {name: split_round(name) for name in means}
+        taught = {method for method, number in method_and_round.values() if number}
+        shown = {name: row for name, row in means.items() if method_and_round[name][0] in taught}
         if not shown:
             continue
         places = rank(shown, {name: METRICS[name].direction if name in METRICS else "higher" for name in columns})

@@ -219,10 +219,15 @@ def warn_to(stream: TextIO) -> None:
     logging.addLevelName(logging.WARNING, "warning")
 
 
+def outlive_signals() -> None:
+    """Leave Ctrl-C and a request to end to the process that this one records for."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def main() -> None:
     """Record the stage that writes to this process's standard input."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # meant for the stage, which closes the run
+    outlive_signals()  # meant for the stage, which closes the run
     warn_to(sys.stderr)
     record(messages_of(sys.stdin.buffer))
 

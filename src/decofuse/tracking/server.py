@@ -8,7 +8,6 @@ import io
 import logging
 import os
 import select
-import signal
 import socketserver
 import subprocess
 import sys
@@ -53,8 +52,7 @@ class RecorderServer:
 
 def main() -> None:
     """Serve until standard input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # meant for the run, which ends this process
+    recorder.outlive_signals()  # meant for the run, which ends this process
     recorder.warn_to(sys.stderr)
     import decofuse.tracking.store  # noqa: F401 - what a recorder needs, imported once for all
 
