@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from decofuse.data.images import grey_levels
-from decofuse.fusing.postprocess import quantise, recolour, stretch, to_rgb, to_ycbcr
+from decofuse.fusing.postprocess import quantise, recolour, recolour_clamped, stretch, to_rgb, to_ycbcr
 
 
 def colours(seed=0, shape=(40, 50, 3)):
@@ -82,7 +82,15 @@ def test_colours_outside_of_rgb_are_clipped():
     assert recolour(np.array([[255]], np.uint8), red, red).tolist() == [[[255, 179, 179]]]
 
 
-def test_two_colour_sources_are_weighed_by_saturation():
+def clamped(luma, source_a, source_b):
+    return recolour_clamped(luma.astype(np.float32) / 255, source_a, source_b, "nearest", np.uint8)
+
+
+both_ways = pytest.mark.parametrize("recolour", [recolour, clamped])
+
+
+@both_ways
+def test_two_colour_sources_are_weighed_by_saturation(recolour):
     same = colours()
     luma = grey_levels(same)
     assert np.abs(recolour(luma, same, same).astype(int) - same).max() <= 1
@@ -92,7 +100,8 @@ def test_two_colour_sources_are_weighed_by_saturation():
     np.testing.assert_allclose(chroma, (30 * 30 + 10 * 10) / 40, atol=1)
 
 
-def test_two_colour_sources_without_chroma_at_a_pixel():
+@both_ways
+def test_two_colour_sources_without_chroma_at_a_pixel(recolour):
     grey = np.full((2, 2, 3), 90, np.uint8)
     luma = np.full((2, 2), 70, np.uint8)
     assert (recolour(luma, grey, grey) == 70).all()

@@ -49,8 +49,8 @@ _ROUNDED = {
 _COLOURED = {
     "opencv": "from a colour source, Cb = 0.564 (B - Y) and Cr = 0.713 (R - Y) beside the fused levels as Y, inverted "
     "exactly; from two, their means weighted by magnitude",
-    "clamped": "from the first colour source over its largest level, Cb = 0.564 (B - Y) + 0.5 and Cr = 0.713 (R - Y) + "
-    "0.5 kept in [0, 1], beside x as Y before rounding",
+    "clamped": "from a colour source over its largest level, Cb = 0.564 (B - Y) + 0.5 and Cr = 0.713 (R - Y) + 0.5 "
+    "kept in [0, 1], beside x as Y before rounding; from two, their means weighted by the distance from 0.5",
 }
 
 

@@ -85,7 +85,9 @@ def recolour(luma: Pixels, source_a: Pixels, source_b: Pixels) -> Pixels:
 
 
 def recolour_clamped(luma: Float32, source_a: Pixels, source_b: Pixels, rounding: Rounding, depth: Depth) -> Pixels:
-    """Put the chroma of the first colour source back beside fused luma by `decofuse.models.colour`, then quantise.
+    """Put the chroma of the colour sources back beside fused luma by `decofuse.models.colour`, then quantise.
+
+    That of one colour source is upstream's; that of two is weighted as in `recolour`, which upstream knows nothing of.
 
     Args:
         luma: H×W float32 in [0, 1].
@@ -97,13 +99,19 @@ def recolour_clamped(luma: Float32, source_a: Pixels, source_b: Pixels, rounding
     Returns:
         H×W×3 RGB if a source has colour, else H×W; of that depth.
     """
-    coloured = next((source for source in (source_a, source_b) if source.ndim == 3), None)
-    if coloured is None:
+    chromas = [_chroma_clamped(source) for source in (source_a, source_b) if source.ndim == 3]
+    if not chromas:
         return quantise(luma, rounding, depth)
-    scaled = np.moveaxis(coloured, -1, 0).astype(np.float32) / np.float32(full_scale(coloured))
-    rgb = torch.from_numpy(scaled)[None]
-    joined = join(torch.from_numpy(luma)[None, None], split(rgb)[1])[0].numpy()
+    chroma = chromas[0] if len(chromas) == 1 else _by_saturation(*(each - 0.5 for each in chromas)) + 0.5
+    joined = join(torch.from_numpy(luma)[None, None], torch.from_numpy(chroma))[0].numpy()
     return quantise(np.moveaxis(joined, 0, -1), rounding, depth)
+
+
+def _chroma_clamped(source: Pixels) -> Float32:
+    """Cb and Cr of an RGB image, 1×2×H×W in [0, 1]."""
+    rgb = np.moveaxis(source, -1, 0).astype(np.float32) / np.float32(full_scale(source))
+    chroma: Float32 = split(torch.from_numpy(rgb)[None])[1].numpy()
+    return chroma
 
 
 def _chroma(source: Pixels, scale: int) -> Float32:
