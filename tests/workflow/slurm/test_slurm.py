@@ -16,6 +16,7 @@ import pytest
 
 CLUSTER = Path(__file__).with_name("cluster.py")
 CANNOT = 77
+PATIENCE_S = 2 * 60 * 60
 # Long enough to be caught in the middle of each phase.
 SHORT = """\
 preset: smoke
@@ -59,7 +60,7 @@ def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_projec
             other.run("scancel", job)
             lost, node = in_the_middle(other, run, "fusion")
             fail(node, cluster["SLURM_CONF"])
-            run.wait()
+            run.wait(timeout=PATIENCE_S)
         finally:
             run.terminate()
     output = (folder / "log").read_text()
