@@ -1,5 +1,6 @@
 """A run from its first look at the parameters to its record in MLflow and DVC."""
 
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -107,20 +108,18 @@ def _show_newest(report: Path) -> None:
 def _unlock_if_stale() -> None:
     """Remove the locks of a run that was killed, so that the same command goes on.
 
-    Snakemake's locks outlive it. The system's lock on a file does not: whoever gets it is the only run here, and keeps
-    it until the process ends.
+    Snakemake's locks outlive it. The system's lock on a file does not: whoever gets it for itself is the only run here.
+    Every run then shares it with others until its process ends.
     """
     STATE.mkdir(parents=True, exist_ok=True)
     file = (STATE / "running").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return
     _HELD.append(file)
-    for stale in Path(".snakemake/locks").glob("*.lock"):
-        print(f"decofuse: removing {stale}, left by a run that was killed", file=sys.stderr)
-        stale.unlink()
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in Path(".snakemake/locks").glob("*.lock"):
+            print(f"decofuse: removing {stale}, left by a run that was killed", file=sys.stderr)
+            stale.unlink()
+    fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def _parent_file(run: Run) -> Path:

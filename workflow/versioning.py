@@ -128,6 +128,7 @@ def record(dag: Any, preset: str) -> None:
             kept.append(entry)
         if kept:
             kept[0].dvcfile.dump_stages(kept, update_pipeline=False)
+        _forget_former_stages()
     _mark()
     if late:
         print("decofuse: edited while it ran, so not recorded:", *late, file=sys.stderr)
@@ -200,6 +201,16 @@ def _used_what_is_there(entry: Any, job: Any) -> bool:
         for key, value in dependency.hash_info.value.items()
     }
     return bool(job.rule.name == "params" or now == settings(job))
+
+
+def _forget_former_stages() -> None:
+    """Drop from dvc.lock what dvc.yaml no longer has: its artifacts would count as missing, and could not be made."""
+    from dvc.utils.serialize import dump_yaml
+
+    lock, stages = read_yaml(LOCK) if LOCK.is_file() else {}, read_yaml(PIPELINE)["stages"]
+    kept = {key: entry for key, entry in lock.get("stages", {}).items() if key in stages}
+    if len(kept) < len(lock.get("stages", {})):
+        dump_yaml(str(LOCK), {**lock, "stages": kept})
 
 
 @contextlib.contextmanager

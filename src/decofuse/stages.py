@@ -58,7 +58,10 @@ def resolve(params: Params) -> Resolved:
                 ["decofuse.segmentation.scoring", "decofuse.segmentation.segmenter", *_segmentation_modules(params)]
             ),
             "predict_head": {
-                name: digest(["decofuse.segmentation.scoring", "decofuse.segmentation.head", METHODS[name].module])
+                name: digest(
+                    ["decofuse.segmentation.scoring", "decofuse.segmentation.head", "decofuse.fusing.network"]
+                    + [METHODS[name].module]
+                )
                 for name in params.run
                 if METHODS[name].segments
             },
@@ -71,9 +74,11 @@ def resolve(params: Params) -> Resolved:
                 if params.rounds_of(name)
             },
             "segmentation_report": digest(["decofuse.reports.segmentation"]),
-            "overlays": digest(["decofuse.segmentation.overlay"]),
+            "overlays": digest(
+                ["decofuse.segmentation.overlay", "decofuse.segmentation.scoring", "decofuse.reports.segmentation"]
+            ),
             "grid": digest(["decofuse.grid"]),
-            "report": digest(["decofuse.reports.run_report"]),
+            "report": digest(["decofuse.reports.run_report", "decofuse.reports.tracked"]),
         },
     }
 

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from decofuse.errors import UserError
 from decofuse.metrics.segmentation import confusion_matrix, mean_intersection_over_union
 from decofuse.segmentation.crops import SegmentationCrops
-from decofuse.segmentation.images import LabelledImages
+from decofuse.segmentation.images import Input, LabelledImages
 from decofuse.segmentation.segmenter import Segmenter, load_segmenter, segmentation_terms
 from decofuse.segmentation.settings import SegmentationSettings
-from decofuse.segmentation.training import Input, segmentation_job
-from decofuse.training.stage import BEST, train
+from decofuse.segmentation.training import segmentation_job
+from decofuse.training.checkpoint import BEST
+from decofuse.training.stage import train
 
 CLASSES = ("nothing", "left", "right")
 CPU = torch.device("cpu")

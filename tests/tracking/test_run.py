@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from decofuse.reports.tracked import _without_password, find_tracked
 from decofuse.tracking.run import PARENT_RUN, Tracker
 from decofuse.tracking.store import close_reproduction, open_reproduction
 
 mlflow = pytest.importorskip("mlflow")
+TEMPORARILY_UNAVAILABLE = mlflow.protos.databricks_pb2.TEMPORARILY_UNAVAILABLE
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,43 @@ def test_a_killed_reproduction_goes_on_in_the_same_run_unless_its_parameters_cha
     second = open_reproduction("demo", {"seed": 1}, resume)
     assert client.get_run(first).info.status == "KILLED"
     assert (client.get_run(second).info.status, client.get_run(second).data.params["seed"]) == ("RUNNING", "1")
+
+
+def test_a_busy_server_makes_no_twin_of_a_run_that_goes_on(tracked, client, monkeypatch):
+    resume, start_run, refused = tracked / "parent", mlflow.start_run, []
+
+    def busy(*arguments, **options):
+        if not refused:
+            refused.append(options)
+            raise mlflow.MlflowException("busy", error_code=TEMPORARILY_UNAVAILABLE)
+        return start_run(*arguments, **options)
+
+    first = open_reproduction("demo", {"seed": 2}, resume)
+    monkeypatch.setattr(mlflow, "start_run", busy)
+    assert open_reproduction("demo", {"seed": 2}, resume) == first
+    assert refused
+
+
+def test_a_run_that_was_deleted_is_begun_anew(tracked, client):
+    resume = tracked / "parent"
+    first = open_reproduction("demo", {"seed": 3}, resume)
+    client.delete_run(first)
+    assert open_reproduction("demo", {"seed": 3}, resume) != first
+
+
+def test_the_report_links_to_the_runs(tracked, client, monkeypatch):
+    parent = open_reproduction("demo", {}, tracked / "parent")
+    monkeypatch.setenv(PARENT_RUN, parent)
+    with Tracker("train x", {}):
+        pass
+    found = find_tracked()
+    assert found.pages["this run"].startswith("http://127.0.0.1:5000/#/experiments/")
+    assert found.pages["this run"].endswith(parent) and [*found.stages] == ["train x"]
+
+
+@pytest.mark.parametrize("given", ["http://me:secret@there:80/x/", "http://there:80/x"])
+def test_the_report_gives_no_password_away(given):
+    assert _without_password(given) == "http://there:80/x"
 
 
 def test_a_failure_is_recorded_and_forgotten_when_the_stage_succeeds(tracked, client):

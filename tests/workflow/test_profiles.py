@@ -51,6 +51,17 @@ def test_one_switch_takes_the_gpus_away(profile, tmp_path, monkeypatch):
     assert not [entry for entry in resources if entry.endswith((":gpu=1", "slurm_partition=gpu"))]
 
 
+@pytest.mark.parametrize("profile", ["slurm", "generic"])
+def test_a_training_can_take_several_devices_of_a_node(profile, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    monkeypatch.chdir(tmp_path)
+    table = Path("profiles/rules.yaml")
+    table.write_text(re.sub(r"(train: +\{)gpu: 1,", r"\1gpu: 4, processes: 4,", table.read_text()))
+    with Path("profiles", profile, "config.yaml").open() as file:
+        resources = set(ProfileConfigFileParser().parse(file)["set-resources"])
+    assert {"train:gpu=4", "train:processes=4", "train:mem_mb=16000 * attempt", "meta:processes=1"} <= resources
+
+
 @pytest.mark.parametrize("profile", ["slurm", "workstation", "generic"])
 def test_a_profile_keeps_what_the_default_one_says(profile):
     default = read("default")

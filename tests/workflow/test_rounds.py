@@ -12,18 +12,21 @@ def planned(unrun, params="preset: smoke-rounds\n"):
     return unrun.plan("smoke-rounds")
 
 
+def jobs_of_round(number):
+    return {
+        f"Training ssdfusion, meta phase of round {number}",
+        f"Fusing scenes-smoke with ssdfusion-round{number}",
+        f"Scoring ssdfusion-round{number} on scenes-smoke",
+        f"Fusing the training images with ssdfusion-round{number}",
+        f"Training segmentation on ssdfusion-round{number}, number 0",
+        f"Predicting the labels of scenes-smoke from ssdfusion-round{number}",
+    }
+
+
 def test_a_further_round_adds_its_own_jobs_alone(unrun):
     one = planned(unrun)
     two = planned(unrun, "preset: smoke-rounds\nrounds: 2\n")
-    added = {
-        "Training ssdfusion, meta phase of round 2",
-        "Fusing scenes-smoke with ssdfusion-round2",
-        "Scoring ssdfusion-round2 on scenes-smoke",
-        "Fusing the training images with ssdfusion-round2",
-        "Training segmentation on ssdfusion-round2, number 0",
-        "Predicting the labels of scenes-smoke from ssdfusion-round2",
-    }
-    assert one < two and two - one == added
+    assert one < two and two - one == jobs_of_round(2)
 
 
 def test_every_input_is_segmented_as_often_as_asked(unrun):
@@ -68,4 +71,12 @@ def test_a_round_runs_and_a_second_one_leaves_it_alone(new_project):
     project.run("snakemake")
     assert (first.read_bytes(), first.stat().st_mtime_ns) == before
     assert Path(results / "training/ssdfusion/meta-2/weights.safetensors").is_file()
-    assert "Nothing to be done" in project.run("snakemake", "-n")
+    assert project.plan("smoke-rounds") == set()
+    drawn = {f"{what} of smoke-rounds" for what in ("Writing down the parameters", "Writing the report")}
+    drawn |= {"Drawing the predicted labels of scenes-smoke", "Comparing the inputs of segmentation of smoke-rounds"}
+    project.edit("src/decofuse/segmentation/overlay.py", "import numpy as np", "import math\nimport numpy as np")
+    assert project.plan("smoke-rounds") == drawn
+    project.edit("src/decofuse/training/meta_phase.py", "SPLIT_SEED = 42", "SPLIT_SEED = 43")
+    scores = {"Gathering the scores of smoke-rounds"}
+    assert project.plan("smoke-rounds") == drawn | jobs_of_round(1) | jobs_of_round(2) | scores
+    project.close()

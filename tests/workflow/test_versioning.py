@@ -26,6 +26,16 @@ def test_a_stage_that_the_graph_has_otherwise_is_noticed(project):
     assert "dvc.yaml: does not match the Snakemake graph" in project.run(*check, check=False)
 
 
+def test_the_record_of_former_stages_is_dropped(tmp_path):
+    (tmp_path / "dvc.yaml").write_text("stages: {kept: {cmd: a}}\n")
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  kept:\n    cmd: a\n  former:\n    cmd: b\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'workflow')!r})\nimport versioning as v; v._forget_former_stages()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "dvc.lock").read_text() == "schema: '2.0'\nstages:\n  kept:\n    cmd: a\n"
+
+
 @pytest.fixture
 def clone(other, tmp_path):
     """A clone after `dvc pull`."""

@@ -6,12 +6,15 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import yaml
 
 from decofuse.models.registry import METHODS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_run_makes_every_artifact(project):
@@ -125,6 +128,29 @@ def test_a_wrong_parameter_is_refused_in_one_line_before_any_job(project):
     assert "decofuse: error: params.yaml: patches.sise: unknown key; did you mean size?" in output
     assert "Traceback" not in output
     assert "Job" not in output
+
+
+def test_locks_of_a_run_that_lives_stay_whoever_came_before_it(tmp_path):
+    """The second of three runs outlives the first one, a dry run perhaps: the third finds its locks in use."""
+    lock = tmp_path / ".snakemake/locks/0.input.lock"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'workflow')!r})\nimport reproduction as r; r._unlock_if_stale()"
+    first, second, third = (code, f"{code}; open({str(lock)!r}, 'w').close()", code)
+
+    def started(code):
+        words = [sys.executable, "-c", f"{code}\nprint(flush=True); sys.stdin.read()"]
+        run = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        run.stdout.readline()
+        return run
+
+    lock.parent.mkdir(parents=True)
+    one, two = started(first), started(second)
+    one.communicate()
+    three = started(third)
+    assert lock.exists()
+    for run in (two, three):
+        run.communicate()
+    started(third).communicate()
+    assert not lock.exists()
 
 
 def test_a_run_that_was_killed_goes_on(project, other):

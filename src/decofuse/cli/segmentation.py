@@ -19,9 +19,8 @@ from decofuse.models.registry import METHODS
 
 if TYPE_CHECKING:
     from decofuse.data.classes import ClassTable
-    from decofuse.segmentation.images import LabelledImages
+    from decofuse.segmentation.images import Input, LabelledImages
     from decofuse.segmentation.scoring import Prediction
-    from decofuse.segmentation.training import Input
     from decofuse.training.stage import Job
 
 Name = Annotated[
@@ -211,8 +210,7 @@ def _score(
 
 
 def _input(name: str, manifest: Path, index: Path | None) -> "Input":
-    from decofuse.segmentation.images import FUSED
-    from decofuse.segmentation.training import Input
+    from decofuse.segmentation.images import FUSED, Input
 
     if (name in _SOURCES) != (index is None):
         raise UserError(f"{name}: expected --index for fused images, and none for a source; give the one that fits")
@@ -228,8 +226,7 @@ def _classes(values: dict[str, Any], manifest: Path) -> "ClassTable":
 
 def _weights_file(values: dict[str, Any]) -> str:
     """Name of the weights that predict and teach."""
-    from decofuse.training.checkpoint import WEIGHTS
-    from decofuse.training.stage import BEST
+    from decofuse.training.checkpoint import BEST, WEIGHTS
 
     return BEST if values["segmentation.weights"] == "best" else WEIGHTS
 

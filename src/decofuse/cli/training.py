@@ -89,8 +89,7 @@ def run_job(
     """
     share_among(processes)
     device = choose_device(values["device"], values["threads"])
-    from decofuse.training.checkpoint import OPTIMIZER, WEIGHTS
-    from decofuse.training.stage import BEST
+    from decofuse.training.checkpoint import BEST, OPTIMIZER, WEIGHTS
     from decofuse.training.stage import train as run_stage
 
     states = STATES / out

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from urllib.parse import urlsplit
 
 from decofuse.reports.run_report import Tracked
 from decofuse.tracking.run import PARENT_RUN
@@ -25,8 +26,14 @@ def find_tracked() -> Tracked | None:
         children = client.search_runs(
             [experiment], f"tags.`mlflow.parentRunId` = '{parent}'", order_by=["attributes.start_time"]
         )
-        server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL
+        server = _without_password(uri) if uri.startswith(("http://", "https://")) else LOCAL
         runs = f"{server}/#/experiments/{experiment}/runs"
         stages = {child.info.run_name: f"{runs}/{child.info.run_id}" for child in children}
         return Tracked({"this run": f"{runs}/{parent}", "all runs": runs}, stages)
     return None
+
+
+def _without_password(address: str) -> str:
+    """An address without name and password: the report is handed on."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

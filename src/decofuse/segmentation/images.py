@@ -1,6 +1,7 @@
 """Colour images with label maps, as segmentation networks see them: a source of the dataset, or its fused images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,26 @@ from decofuse.errors import UserError
 from decofuse.fusing.index import FusedIndex
 
 FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a segmentation network is trained on, or predicts from.
+
+    Attributes:
+        manifest: manifest of a dataset with labels.
+        index: index of its fused images; None for a source.
+        source: name of the source; `fused` for fused images.
+    """
+
+    manifest: Path
+    index: Path | None
+    source: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the images are found by."""
+        return (self.manifest, *([self.index] if self.index else []))
 
 
 class LabelledImages(ImageStore):

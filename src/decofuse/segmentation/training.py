@@ -3,7 +3,6 @@
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from decofuse.metrics.segmentation import (
 )
 from decofuse.seeding import seed_for
 from decofuse.segmentation.crops import SegmentationCrops
-from decofuse.segmentation.images import LabelledImages
+from decofuse.segmentation.images import Input, LabelledImages
 from decofuse.segmentation.pretrained import load_backbone
 from decofuse.segmentation.segmenter import PHASE, Segmenter, phase_of
 from decofuse.segmentation.settings import SegmentationSettings
@@ -27,26 +26,6 @@ from decofuse.training.stage import Extras, Job
 
 MEAN_IOU = "val.mIoU"
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a segmentation network is trained on.
-
-    Attributes:
-        manifest: manifest of a dataset with labels.
-        index: index of its fused images; None for a source.
-        source: name of the source; `fused` for fused images.
-    """
-
-    manifest: Path
-    index: Path | None
-    source: str
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What the images are found by."""
-        return (self.manifest, *([self.index] if self.index else []))
 
 
 def segmentation_job(

@@ -72,7 +72,7 @@ class Recorder:
         path = Path(name)
         self._retried(self._client.set_tag, self._run_id, f"sha256.{name}", sha256(path))
         if path.stat().st_size < LARGEST and path.suffix in SHOWN:
-            self._client.log_artifact(self._run_id, name)
+            self._retried(self._client.log_artifact, self._run_id, name)
 
     def confusion(self, scores: str) -> None:
         """Record the confusion matrices of segmentation scores as a picture."""
@@ -81,7 +81,8 @@ class Recorder:
         value = json.loads(Path(scores).read_text())
         matrices = [training["confusion"] for training in value["trainings"].values()]
         title = f"{value['input']} on {value['dataset']}"
-        self._client.log_figure(self._run_id, draw_confusion(title, value["classes"], matrices), "confusion.png")
+        figure = draw_confusion(title, value["classes"], matrices)
+        self._retried(self._client.log_figure, self._run_id, figure, "confusion.png")
 
     def model(self, weights: str, register: bool) -> None:
         """Record a safetensors file as a model."""
@@ -92,11 +93,11 @@ class Recorder:
 
         tags = {"dvc.path": weights, "dvc.md5": checksum(Path(weights)), "format": "safetensors", **code_version()}
         name = self.name.removeprefix("train ").replace(" ", "-")
-        experiment = self._client.get_run(self._run_id).info.experiment_id
+        experiment = self._retried(self._client.get_run, self._run_id).info.experiment_id
         model = self._retried(
             lambda: self._client.create_logged_model(experiment, name, self._run_id, tags, model_type="safetensors")
         )
-        self._client.log_model_artifact(model.model_id, weights)
+        self._retried(self._client.log_model_artifact, model.model_id, weights)
         self._retried(self._client.finalize_logged_model, model.model_id, "READY")
         self._retried(self._client.log_outputs, self._run_id, [LoggedModelOutput(model.model_id, step=0)])
         if register:

@@ -80,12 +80,15 @@ def open_run(
     given = hashlib.sha256(json.dumps([dict(params), list(digests)], sort_keys=True).encode()).hexdigest()
     run = None
     if resume and resume.is_file() and (words := resume.read_text().split()):
-        # The database may have been deleted since: then a new run it is.
-        with contextlib.suppress(MlflowException):
+        try:
             if words[1:] == [given]:
-                run = mlflow.start_run(run_id=words[0], log_system_metrics=system_metrics)
+                run = retried(lambda: mlflow.start_run(run_id=words[0], log_system_metrics=system_metrics))
             else:
-                mlflow.MlflowClient().set_terminated(words[0], "KILLED")
+                retried(mlflow.MlflowClient().set_terminated, words[0], "KILLED")
+        except MlflowException as error:
+            if _may_pass(error):
+                raise
+            # Otherwise the run, or the whole database, was deleted since: a new run it is.
     if run is None:
         run = retried(lambda: mlflow.start_run(run_name=name, log_system_metrics=system_metrics))
     run_id: str = run.info.run_id
@@ -111,8 +114,8 @@ def open_reproduction(preset: str, params: Mapping[str, Any], resume: Path) -> s
     """
     connect()
     run_id = open_run(f"reproduce {preset}", flatten(params), resume)
-    mlflow.set_tag("preset", preset)
-    mlflow.end_run("RUNNING")
+    retried(mlflow.set_tag, "preset", preset)
+    retried(mlflow.end_run, "RUNNING")
     return run_id
 
 
@@ -122,8 +125,8 @@ def close_reproduction(resume: Path, metrics: Mapping[str, float], artifacts: Se
     retried(lambda: mlflow.start_run(run_id=resume.read_text().split()[0]))
     retried(mlflow.log_metrics, dict(metrics))
     for path in artifacts:
-        mlflow.log_artifact(str(path))
-    mlflow.end_run("FAILED" if failed else "FINISHED")
+        retried(mlflow.log_artifact, str(path))
+    retried(mlflow.end_run, "FAILED" if failed else "FINISHED")
     resume.unlink()
 
 

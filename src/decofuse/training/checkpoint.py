@@ -19,6 +19,7 @@ from decofuse.files import atomic
 
 FORMAT = "decofuse-weights-1"
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 
 

@@ -61,6 +61,11 @@ class Group:
             tensor.copy_(mean.view_as(tensor))
         return {name: value.item() for name, value in zip(values, scalars, strict=True)}
 
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """A block that process 0 goes through before all others: what is wrong is found and told once."""

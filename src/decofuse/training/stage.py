@@ -21,6 +21,7 @@ from decofuse.models.method import Phase
 from decofuse.seeding import seed_for
 from decofuse.settings import PhaseSettings
 from decofuse.training.checkpoint import (
+    BEST,
     OPTIMIZER,
     WEIGHTS,
     Provenance,
@@ -33,8 +34,6 @@ from decofuse.training.execution import prepare
 from decofuse.training.loop import Best, Row, Samples, Task, run
 from decofuse.training.optimiser import PartOptimizer
 from decofuse.training.parallel import joined
-
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,7 @@ def train(
             group=group,
         )
         rows, best = run(task, optimizer, resume, log, save_every_s)
+        group.wait()  # a process may still be reading the state that is removed below
         if group.rank == 0:
             trained = {part: epochs.get(part, 0) + settings.epochs for part in declared.trains}
             provenance = Provenance(job.method, job.phase, job.network, epochs | trained)

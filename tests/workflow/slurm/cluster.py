@@ -44,7 +44,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 # A node counts as lost after these seconds of silence; its jobs fail then.
-SlurmdTimeout=10
+SlurmdTimeout=20
 KillWait=2
 SlurmdParameters=config_overrides
 {gres}

@@ -1,6 +1,7 @@
 """The workflow on a real Slurm cluster, which loses a job and a node.
 
-`DECOFUSE_SLURM_PRESET=demo pytest tests/workflow/slurm` takes a whole preset instead of a part of the smallest one.
+`DECOFUSE_SLURM_PRESET=demo pytest -m slow tests/workflow/slurm` takes a whole preset instead of a part of the smallest
+one: any that trains SSDFusion.
 """
 
 import os
@@ -46,19 +47,22 @@ def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_projec
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -r profiles/slurm/requirements.lock")
     preset = os.environ.get("DECOFUSE_SLURM_PRESET")
     (new_project.root / "params.yaml").write_text(f"preset: {preset}\n" if preset else SHORT)
+    method = "ssdfusion" if preset else "cddfuse"
     folder = tmp_path_factory.mktemp("elsewhere")
     other = type(new_project)(folder / "on a cluster")
     shutil.copytree(new_project.root, other.root, symlinks=True)
     other.env |= {"SLURM_CONF": cluster["SLURM_CONF"], "PATH": f"{cluster['SLURM_BIN']}:{other.env['PATH']}"}
+    # Whatever is stopped in its second epoch has been saved.
+    other.edit("workflow/rules/train.smk", '"decofuse train', '"decofuse train --save-every 0')
     new_project.run("snakemake")
 
     command = ["snakemake", "--workflow-profile", "slurm", "--seconds-between-status-checks", "1"]
     with (folder / "log").open("w") as log:
         run = subprocess.Popen(command, cwd=other.root, env=other.env, stdout=log, stderr=log)
         try:
-            job, _ = in_the_middle(other, run, "reconstruction")
+            job, _ = in_the_middle(other, run, method, "reconstruction")
             other.run("scancel", job)
-            lost, node = in_the_middle(other, run, "fusion")
+            lost, node = in_the_middle(other, run, method, "fusion")
             fail(node, cluster["SLURM_CONF"])
             run.wait(timeout=PATIENCE_S)
         finally:
@@ -73,19 +77,19 @@ def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_projec
     for path in weights:
         assert (other.root / path).read_bytes() == (new_project.root / path).read_bytes(), path
     for phase in ("reconstruction", "fusion"):
-        (log,) = other.root.glob(f"logs/*/train-cddfuse-{phase}.log")
+        (log,) = other.root.glob(f"logs/*/train-{method}-{phase}.log")
         assert "epoch 1 of" not in log.read_text(), "the second try started from nothing"
-    assert len([*other.root.glob("logs/slurm/rule_train/*_cddfuse_fusion/*.log")]) == 2
+    assert len([*other.root.glob(f"logs/slurm/rule_train/*_{method}_fusion/*.log")]) == 2
     assert "Nothing to be done" in other.run("snakemake", "-n")
 
 
-def in_the_middle(project, run, phase):
-    """Wait until a phase of cddfuse has its first epoch behind it; its job and the node that it runs on."""
-    while not any("epoch 1 of" in log.read_text() for log in project.root.glob(f"logs/*/train-cddfuse-{phase}.log")):
+def in_the_middle(project, run, method, phase):
+    """Wait until a phase has its first epoch behind it; its job and the node that it runs on."""
+    while not any("epoch 1 of" in log.read_text() for log in project.root.glob(f"logs/*/train-{method}-{phase}.log")):
         assert run.poll() is None, "the run ended before the phase began"
         time.sleep(0.05)
     jobs = [line.split() for line in project.run("squeue", "-h", "-t", "R", "-o", "%i %N %k").splitlines()]
-    ((job, node),) = [(job, node) for job, node, comment in jobs if comment.endswith(f"_cddfuse_{phase}")]
+    ((job, node),) = [(job, node) for job, node, comment in jobs if comment.endswith(f"_{method}_{phase}")]
     return job, node
 
 
