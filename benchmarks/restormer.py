@@ -37,7 +37,7 @@ class Side:
     def __init__(self, network: nn.Module, device: torch.device, **execution: Any) -> None:
         self.network: Any = network.to(device)
         self.settings = SETTINGS.model_copy(update=execution)
-        prepare(self.network, self.settings, device)
+        prepare(self.network.children(), self.settings, device)
         self.optimizer = PartOptimizer(self.network, PHASES["reconstruction"].trains, self.settings.optimizer)
 
     def step(self, batch: Mapping[str, Tensor]) -> None:

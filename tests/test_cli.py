@@ -13,6 +13,8 @@ import pytest
 
 from decofuse import config, stages
 from decofuse.files import sha256
+from decofuse.models.psfusion import PSFusion
+from decofuse.training.checkpoint import WEIGHTS, Provenance, save_weights
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
@@ -120,6 +122,47 @@ def test_an_encoder_that_there_is_not_is_told_in_one_line(made):
     code, _, error = finish("segment", "visible", *words, cwd=made[0])
     assert code == 1 and error.count("\n") == 1, error
     assert "the network of unet: unet: expected an encoder of timm" in error and not (made[0] / "none").exists()
+
+
+def test_a_networks_own_head_is_scored_and_one_for_other_classes_refused(made):
+    folder, file = made[0], made[0] / "with a head.yaml"
+    file.write_text("preset: smoke-rounds\nrun: [ssdfusion, psfusion]\n")
+    resolved = stages.resolve(config.load(file, presets=ROOT / "workflow/presets"))
+    slice_ = stages.predict_head(resolved, "scenes-smoke", "psfusion")
+    settings = json.dumps({key.replace("scenes-smoke", "data"): value for key, value in slice_.items()})
+    results = {}
+    for classes in (len(slice_["labels.scenes-smoke"]["names"]), 15):
+        size = {"channels": 8, "blocks": [1, 1, 1, 1], "classes": classes}
+        about = Provenance("psfusion", "joint", size, {})
+        save_weights(folder / f"head {classes}" / WEIGHTS, PSFusion(**size).state_dict(), about)
+        words = ["--manifest", "data/manifest.csv", "--weights", f"head {classes}", "--out", f"predicted {classes}"]
+        results[classes] = finish("predict-head", "psfusion", *words, "--settings", settings, cwd=folder)
+    (right, (code, _, error)), (_, (refused, _, line)) = results.items()
+    assert code == 0, error
+    scores = json.loads((folder / f"predicted {right}" / "scores.json").read_text())
+    assert scores["input"] == "psfusion-head" and 0 <= scores["mean"]["mIoU"] <= 1
+    assert (refused, line.count("\n")) == (1, 1), line
+    assert f"head 15: expected a head for {right} classes, found one for 15" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "preset", "message"),
+    [
+        (["segment", "visible"], "roadscene-small", "expected a dataset roadscene with label classes"),
+        (
+            ["segment", "visible"],
+            "smoke-rounds",
+            "whose classes params.yaml tells (scenes-smoke), found the folder data",
+        ),
+    ],
+)
+def test_without_known_labels_nothing_is_segmented(made, tmp_path, command, preset, message):
+    (tmp_path / "params.yaml").write_text(f"preset: {preset}\n")
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    words = ["--manifest", str(made[0] / "data/manifest.csv"), "--out", "none"]
+    code, _, error = finish(*command, *words, cwd=tmp_path)
+    assert (code, error.count("\n")) == (1, 1), error
+    assert message in error
 
 
 def test_killed_training_ends_in_the_same_bits(made):

@@ -10,6 +10,7 @@ from typing import Any
 
 from decofuse.config import Params
 from decofuse.data.registry import DATASETS
+from decofuse.errors import UserError
 from decofuse.models.registry import METHODS
 from decofuse.reports.differences import training_differences
 from decofuse.segmentation.registry import SEGMENTERS
@@ -139,25 +140,25 @@ def grid(resolved: Resolved) -> Resolved:
 def segment(resolved: Resolved) -> Resolved:
     """Slice of the training of a segmentation network, on whatever input."""
     keys = ["seed", "threads", "device", "segmentation.network", "segmentation.training"]
-    return _pick(resolved, [*keys, "segmentation.predict_fit", f"labels.{resolved['train']}", "code.segment"])
+    return _pick(resolved, [*keys, "segmentation.predict_fit", _labels(resolved, resolved["train"]), "code.segment"])
 
 
 def predict(resolved: Resolved, dataset: str) -> Resolved:
     """Slice of the stage that predicts label maps of a dataset and scores them."""
     keys = ["threads", "device", "segmentation.weights", "segmentation.predict_fit"]
-    return _pick(resolved, [*keys, f"labels.{dataset}", "code.predict"])
+    return _pick(resolved, [*keys, _labels(resolved, dataset), "code.predict"])
 
 
 def predict_head(resolved: Resolved, dataset: str, method: str) -> Resolved:
     """Slice of the same by a fusion network's own head."""
-    keys = ["threads", "device", f"views.{dataset}.{method}", f"labels.{dataset}", f"code.predict_head.{method}"]
+    keys = ["threads", "device", f"views.{dataset}.{method}", _labels(resolved, dataset), f"code.predict_head.{method}"]
     return _pick(resolved, keys)
 
 
 def meta(resolved: Resolved, method: str) -> Resolved:
     """Slice of the meta phase of a method, in whatever round."""
     section = f"methods.{method}"
-    keys = ["seed", "threads", "device", "segmentation.weights", f"labels.{resolved['train']}"]
+    keys = ["seed", "threads", "device", "segmentation.weights", _labels(resolved, resolved["train"])]
     return _pick(resolved, [*keys, f"{section}.network", f"{section}.meta", f"code.meta.{method}"])
 
 
@@ -168,7 +169,7 @@ def segmentation_report(resolved: Resolved) -> Resolved:
 
 def overlays(resolved: Resolved, dataset: str) -> Resolved:
     """Slice of the stage that draws predicted label maps over images."""
-    return _pick(resolved, ["grid_rows", f"labels.{dataset}", "code.overlays"])
+    return _pick(resolved, ["grid_rows", _labels(resolved, dataset), "code.overlays"])
 
 
 def report(resolved: Resolved) -> Resolved:
@@ -202,6 +203,16 @@ def _fused(params: Params) -> list[str]:
 def _labelled(params: Params) -> list[str]:
     """Datasets whose label classes a stage needs to know."""
     return [*dict.fromkeys([params.train, *params.segmented])] if params.segmented else []
+
+
+def _labels(resolved: Resolved, name: str) -> str:
+    """The key of a dataset's label classes."""
+    if name not in resolved["labels"]:
+        raise UserError(
+            f"params.yaml: expected a dataset {name} with label classes, and segmentation.seeds of at least 1; found "
+            "otherwise, so nothing is segmented"
+        )
+    return f"labels.{name}"
 
 
 def _segmentation_modules(params: Params) -> list[str]:

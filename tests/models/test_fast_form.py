@@ -93,7 +93,7 @@ def test_gradients_are_the_numerical_ones(function):
 def test_recomputed_activations_change_nothing():
     fast, _ = pair()
     again = copy.deepcopy(fast)
-    prepare(again, SETTINGS.model_copy(update={"checkpointing": True}), CPU)
+    prepare(again.children(), SETTINGS.model_copy(update={"checkpointing": True}), CPU)
     for network in (fast, again):
         loss(network, batch()).backward()
     gradients = [parameter.grad for network in (fast, again) for parameter in network.parameters()]
@@ -106,7 +106,7 @@ def curve(device, precision, steps):
     torch.manual_seed(0)
     network = CDDFuse(channels=16, heads=2, blocks=1, detail_nodes=1).to(device)
     settings = SETTINGS.model_copy(update={"precision": precision})
-    prepare(network, settings, device)
+    prepare(network.children(), settings, device)
     optimizer = PartOptimizer(network, PHASES["reconstruction"].trains, settings.optimizer)
     losses = []
     for step in range(steps):

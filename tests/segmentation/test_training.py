@@ -16,7 +16,7 @@ from decofuse.segmentation.segmenter import Segmenter, load_segmenter, segmentat
 from decofuse.segmentation.settings import SegmentationSettings
 from decofuse.segmentation.training import segmentation_job
 from decofuse.training.checkpoint import BEST
-from decofuse.training.stage import train
+from decofuse.training.stage import _digest, train
 
 CLASSES = ("nothing", "left", "right")
 CPU = torch.device("cpu")
@@ -149,6 +149,38 @@ def test_samples_know_the_mean_colour_before_the_first_crop(tmp_path, labelled):
     manifest = labelled(tmp_path)
     given = Input(manifest, None, "visible")
     job = segmentation_job(settings(epochs=1), CLASSES, given, number=0, seed=0, code="code")
-    samples = Spy("visible", CLASSES, manifest, split="train", settings=job.settings.data, seed=0, fixed=False)
-    job.extras.ready(Segmenter(3, settings().network.model_dump()), samples)
-    assert np.allclose(seen[0], samples.images.moments()[0])
+    samples, val = (
+        Spy("visible", CLASSES, manifest, split=split, settings=job.settings.data, seed=0, fixed=False)
+        for split in ("train", "val")
+    )
+    job.extras.ready(Segmenter(3, settings().network.model_dump()), samples, val)
+    assert len(seen) == 2 and np.allclose(seen, samples.images.moments()[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "classes", "fit"),
+    [("infrared", CLASSES, (64, 48)), ("visible", ("a", "b", "c"), (64, 48))] + [("visible", CLASSES, (32, 24))],
+)
+def test_another_training_does_not_go_on_from_the_state_of_one_that_was_stopped(
+    tmp_path, labelled, source, classes, fit
+):
+    manifest = labelled(tmp_path)
+
+    def state(source, classes, fit):
+        chosen = settings().model_copy(update={"predict_fit": fit})
+        given = Input(manifest, None, source)
+        return _digest(segmentation_job(chosen, classes, given, number=0, seed=0, code="code"), given.files, None)
+
+    assert state("visible", CLASSES, (64, 48)) == state("visible", CLASSES, (64, 48)) != state(source, classes, fit)
+
+
+def test_class_weights_are_of_cross_entropy_alone():
+    with pytest.raises(ValueError, match="class_weights: rare goes with loss: cross_entropy alone, found loss: lovasz"):
+        settings(loss="lovasz", class_weights="rare")
+
+
+def test_an_empty_training_split_is_refused_before_anything_is_divided_by_it(tmp_path, labelled, recwarn):
+    manifest = labelled(tmp_path, count=1)  # which is for validation
+    with pytest.raises(UserError, match="found none"):
+        run(manifest, tmp_path / "out")
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]

@@ -7,11 +7,12 @@ import weakref
 import pytest
 import torch
 
-from decofuse.models.meta import Teacher
+from decofuse.models.meta import MetaNetwork, Teacher
 from decofuse.models.ssdfusion import SSDFusion
 from decofuse.models.ssdfusion_meta import META_WEIGHTS, fresh_modules, fuse_in_colour
 from decofuse.segmentation.segnext import SegNeXt
 from decofuse.training.meta import MetaTask, inner_steps, outer_gradient
+from decofuse.training.meta_phase import meta_phase_terms
 
 WEIGHTS = {"intensity": 1.0, "gradient": 10.0, "decomposition": 2.0, **META_WEIGHTS}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -106,6 +107,18 @@ def test_the_outer_step_gives_gradients_to_the_network_alone(task, segmentation)
     assert terms.keys() == WEIGHTS.keys()
     assert all(each.grad is not None and each.grad.abs().max() < 1e8 for each in task.network.parameters())
     assert all(each.grad is None for module in (task.modules, segmentation) for each in module.parameters())
+
+
+def test_the_training_loop_gives_the_network_the_gradient_of_the_outer_step(task):
+    batch = next(batches(1))
+    outer_gradient(task, batch)
+    expected = {name: each.grad.clone() for name, each in task.network.named_parameters()}
+    task.network.zero_grad(set_to_none=True)
+    whole = MetaNetwork(task.network, task.modules, task.teach)
+    terms = meta_phase_terms(whole, batch, task.fuse, WEIGHTS)
+    sum(WEIGHTS[name] * term for name, term in terms.items()).backward()
+    for name, each in task.network.named_parameters():
+        torch.testing.assert_close(each.grad, expected[name], rtol=1e-4, atol=1e-6)
 
 
 def test_the_meta_loss_does_not_reach_the_decoder(task):

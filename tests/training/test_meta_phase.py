@@ -15,6 +15,7 @@ from decofuse.models.registry.ssdfusion import SSDFusionMeta
 from decofuse.models.ssdfusion import SSDFusion
 from decofuse.segmentation.segmenter import PHASE as SEGMENTATION
 from decofuse.segmentation.segmenter import Segmenter
+from decofuse.training import stage
 from decofuse.training.checkpoint import WEIGHTS, Provenance, save_weights
 from decofuse.training.meta_phase import MODULES, Method, inner_part, meta_job, start_of_meta
 from decofuse.training.stage import train
@@ -83,6 +84,21 @@ def test_a_round_changes_the_network_and_lowers_the_meta_loss(place, name):
     # An inner phase in the first and the sixth epoch, of as many steps as images are held out.
     steps = [line[lines[0].index("inner.steps")] for line in lines[1:]]
     assert [bool(step) for step in steps] == [True, False, False, False, False, True] and float(steps[0]) == 2
+
+
+def test_precision_reaches_the_parts_of_the_fusion_network(place, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(stage, "prepare", lambda parts, settings, device: prepared.extend(parts))
+    run(place, "out", epochs=1)
+    kinds = {type(part).__name__ for part in prepared}
+    assert {"Encoder", "Decoder", "MetaModules", "Teacher"} <= kinds and "SSDFusion" not in kinds
+
+
+def test_too_few_images_to_hold_one_out_are_refused(place):
+    with pytest.raises(
+        UserError, match=r"held_out = 0.1 is at least one, found 6; use more images or a larger held_out"
+    ):
+        run(place, "out", held_out=0.1)
 
 
 def test_the_next_round_goes_on_from_the_one_before(place):

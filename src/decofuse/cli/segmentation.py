@@ -126,13 +126,19 @@ def predict_head(
 
     entry, classes = METHODS[method], _classes(values, manifest)
     network = load_network(entry.build, method, entry.fusing_phases, weights).to(device).eval()
+    segmenting = cast(Segmenting, network)
+    if segmenting.classes != len(classes):
+        raise UserError(
+            f"{weights}: expected a head for {len(classes)} classes, found one for {segmenting.classes}; "
+            "train the method on labels of the same classes"
+        )
     views = Views(**values[f"views.{dataset}.{method}"])
     images = LabelledImages(manifest, None, split, "visible", classes.names)
 
     def predictions() -> "Iterator[Prediction]":
         for position in range(len(images)):
             visible, infrared = (images.image(position, role) for role in ("visible", "infrared"))
-            yield {0: predict_pair(cast(Segmenting, network), visible, infrared, views, device)}
+            yield {0: predict_pair(segmenting, visible, infrared, views, device)}
 
     _score(f"{method}-head", images, predictions(), classes, out, values, [manifest, weights / "weights.safetensors"])
 
@@ -220,7 +226,14 @@ def _input(name: str, manifest: Path, index: Path | None) -> "Input":
 def _classes(values: dict[str, Any], manifest: Path) -> "ClassTable":
     from decofuse.data.classes import ClassTable
 
-    table = values[f"labels.{manifest.parent.name}"]
+    name = manifest.parent.name
+    table = values.get(f"labels.{name}")
+    if table is None:
+        known = ", ".join(key.removeprefix("labels.") for key in values if key.startswith("labels."))
+        raise UserError(
+            f"{manifest}: expected the manifest of a dataset whose classes params.yaml tells ({known}), found the "
+            f"folder {name}; name it under train"
+        )
     return ClassTable(tuple(table["names"]), tuple(tuple(colour) for colour in table["colours"]))
 
 

@@ -117,6 +117,7 @@ class PSFusion(Fuser):
         self.infrared_encoder = Encoder(1, channels, blocks)
         self.fusion = LevelFusion(channels)
         self.semantic = SemanticBranch(channels)
+        self.classes = classes
         self.segmentation = Segmentation(channels, classes)
         self.restoration = Restoration(channels)
         self.fused_head = ImageHead(narrow)

@@ -11,7 +11,9 @@ from decofuse.settings import Views
 
 
 class Segmenting(Protocol):
-    """A fusion network with a semantic head."""
+    """A fusion network with a semantic head for so many `classes`."""
+
+    classes: int
 
     def segment(self, visible: Tensor, infrared: Tensor) -> Tensor:
         """Logits N×classes×H×W of the images that it fuses."""

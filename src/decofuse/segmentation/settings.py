@@ -59,8 +59,16 @@ class SegmentationTraining(PhaseSettings):
     )
     measure_every: int = Field(1, ge=1, description="epochs from one score on the val split to the next [epochs]")
     class_weights: Literal["equal", "rare"] = Field(
-        "equal", description="rare: classes weigh 1 / ln(1.02 + share of the training pixels) (ENet), of mean 1"
+        "equal",
+        description="rare: classes weigh 1 / ln(1.02 + share of the training pixels) (ENet), of mean 1; cross_entropy "
+        "alone knows them",
     )
+
+    @model_validator(mode="after")
+    def _weighed(self) -> "SegmentationTraining":
+        if self.class_weights == "rare" and self.loss != "cross_entropy":
+            raise ValueError(f"class_weights: rare goes with loss: cross_entropy alone, found loss: {self.loss}")
+        return self
 
 
 class SegmentationSettings(Section):

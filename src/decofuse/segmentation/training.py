@@ -60,6 +60,7 @@ def segmentation_job(
         code=code,
         extras=Extras(
             reads=[Path(network.weights)] if network.weights else [],
+            decides={"source": given.source, "classes": list(classes), "predict_fit": settings.predict_fit},
             ready=functools.partial(_ready, rare=training.class_weights == "rare", pretrained=network.weights),
             measure=functools.partial(_measure, images=val, fit=settings.predict_fit),
             measure_every=training.measure_every,
@@ -69,14 +70,15 @@ def segmentation_job(
     )
 
 
-def _ready(network: Segmenter, samples: SegmentationCrops, rare: bool, pretrained: str) -> None:
+def _ready(network: Segmenter, samples: SegmentationCrops, val: SegmentationCrops, rare: bool, pretrained: str) -> None:
     """Take over the statistics of the training images, and pretrained weights if there are any."""
-    mean, std = samples.images.moments()
-    network.set_statistics(mean, std)
-    samples.pad_with(mean)
     pixels = samples.images.class_pixels()
     if not pixels.any():
         raise UserError(f"{samples.images.path}: expected labelled pixels in the train split, found none")
+    mean, std = samples.images.moments()
+    network.set_statistics(mean, std)
+    samples.pad_with(mean)
+    val.pad_with(mean)
     if lacking := [name for name, count in zip(samples.images.classes, pixels, strict=True) if not count]:
         _LOG.warning(
             "%s: expected every class in the train split, found no pixel of %s; they will not be learnt",

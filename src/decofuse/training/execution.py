@@ -5,7 +5,7 @@ leaves a part is float32 again, and losses are always computed in float32.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,17 +15,16 @@ from torch.utils.checkpoint import checkpoint
 from decofuse.settings import PhaseSettings
 
 
-def prepare(network: nn.Module, settings: PhaseSettings, device: torch.device) -> None:
-    """Make the parts of `network`, which lies on `device`, compute as the settings say.
+def prepare(parts: Iterable[nn.Module], settings: PhaseSettings, device: torch.device) -> None:
+    """Make parts of a network, each of which is called as a module, compute on `device` as the settings say.
 
     Modules of a class with `recomputable = True` are those whose activations `checkpointing` computes again; they
     hold no batch norm, whose statistics would count twice.
     """
-    if settings.checkpointing:
-        for module in network.modules():
+    for part in parts:
+        for module in part.modules() if settings.checkpointing else ():
             if getattr(module, "recomputable", False):
                 module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)
-    for part in network.children():
         if settings.compile:
             part.compile()
         if settings.precision == "bfloat16":

@@ -160,7 +160,7 @@ class InnerPhase:
         """Train the meta modules; the mean of the weighted meta loss and the number of steps.
 
         Raises:
-            UserError: the meta loss is not finite.
+            UserError: no image is held out, or the meta loss is not finite.
         """
         if epoch % self.settings.interval:
             return {}
@@ -189,6 +189,11 @@ class InnerPhase:
 
     def _batches(self, epoch: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
         samples = ColourCrops(self.manifest, "train", self.settings.data, seed_for(*self.place, "inner"), fixed=False)
+        if int(len(samples) * self.settings.held_out) < 1:
+            raise UserError(
+                f"{self.manifest}: expected training images of which held_out = {self.settings.held_out} is at least "
+                f"one, found {len(samples)}; use more images or a larger held_out"
+            )
         part, length = inner_part(len(samples), self.settings.held_out)
         order = epoch_order(len(part), *self.place, "inner", epoch)[:length]
         for number, chosen in enumerate(order):

@@ -42,7 +42,8 @@ class Extras:
 
     Attributes:
         reads: further files that decide the result, such as the weights of a teacher.
-        ready: called with the network and the training samples once, before the training.
+        decides: what else decides the result.
+        ready: called with the network, the training and the validation samples once, before the training.
         before_epoch: see `decofuse.training.loop.Task`, with the network as first argument.
         measure: see `decofuse.training.loop.Task`, with the network as argument.
         measure_every: see `decofuse.training.loop.Task`.
@@ -53,7 +54,8 @@ class Extras:
     """
 
     reads: Sequence[Path] = ()
-    ready: Callable[[Any, Any], None] = lambda _network, _samples: None
+    decides: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    ready: Callable[[Any, Any, Any], None] = lambda _network, _training, _val: None
     before_epoch: Callable[[Any, int], Row] = lambda _network, _epoch: {}
     measure: Callable[[Any], Row] = lambda _network: {}
     measure_every: int = 1
@@ -133,7 +135,7 @@ def train(
             if group.rank == 0:
                 held.enter_context(resume.lock())
             training, val = (held.enter_context(_samples(job, data, split)) for split in ("train", "val"))
-            network, epochs = _begin(job, training, start, device)
+            network, epochs = _begin(job, training, val, start, device)
             optimizer = PartOptimizer(network, declared.trains, settings.optimizer, declared.joint, declared.custom)
             if start and declared.carries:
                 optimizer.load_tensors(load_weights(start / OPTIMIZER, job.method, declared.previous)[0])
@@ -165,15 +167,19 @@ def train(
     return rows[-1]
 
 
-def _begin(job: Job, training: Samples, start: Path | None, device: torch.device) -> tuple[nn.Module, dict[str, int]]:
+def _begin(
+    job: Job, training: Samples, val: Samples, start: Path | None, device: torch.device
+) -> tuple[nn.Module, dict[str, int]]:
     """The network as the training finds it, on its device, and the epochs that its parts were trained before."""
     network = _network(job)
     epochs = _start(job, network, start) if start else {}
-    job.extras.ready(network, training)
+    job.extras.ready(network, training, val)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, part in network.named_children():
         part.requires_grad_(name in job.declaration.trains)
-    prepare(network, job.settings, device)
+    fusing = network.get_submodule(job.extras.files[WEIGHTS])
+    others = [part for part in network.children() if part is not fusing]
+    prepare([*fusing.children(), *(others if fusing is not network else [])], job.settings, device)
     return network, epochs
 
 
@@ -212,6 +218,7 @@ def _digest(job: Job, data: Sequence[Path], start: Path | None) -> str:
         "settings": job.settings.model_dump(),
         "seed": job.seed,
         "code": job.code,
+        "decides": dict(job.extras.decides),
         "threads": torch.get_num_threads(),
         "inputs": [sha256(path) for path in inputs],
     }
