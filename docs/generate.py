@@ -95,7 +95,7 @@ def datasets() -> str:
 def diagram_of_stages() -> str:
     """The rules and how they feed each other, as a Mermaid flow chart."""
     os.chdir(ROOT)
-    dag = versioning.build("roadscene")
+    dag = versioning.build("msrs")
     edges = {
         (before.rule.name, job.rule.name)
         for job in dag.jobs
