@@ -73,7 +73,8 @@ def record(stage, run):
 def page(project, browser, free_port, listening):
     """The browser, with the page open to which `make ui` leads."""
     port, log = free_port(), project / "ui.log"
-    with listening(make_ui(project, Path(sys.executable).parent, port), port, log, env=without_tracking()):
+    (project / "programs").symlink_to(Path(sys.executable).parent)
+    with listening(make_ui(project, "programs", port), port, log, env=without_tracking()):
         (browser.runs,) = re.findall(r"http://\S+", log.read_text().splitlines()[0])
         browser.open(browser.runs)
         browser.click("//button[@data-component-id='mlflow.assistant.chat_panel.close']")
@@ -81,7 +82,7 @@ def page(project, browser, free_port, listening):
 
 
 def make_ui(folder, binaries, port):
-    """The command `make ui` for a project elsewhere, with programs that are there already."""
+    """The command `make ui` for a project elsewhere, with programs that are in a folder of it already."""
     words = ["make", "-C", folder, "-f", ROOT / "Makefile", "--no-print-directory", "-o", ".venv/.ready"]
     return [str(word) for word in (*words, "ui", f"bin={binaries}", f"PORT={port}")]
 
@@ -165,7 +166,7 @@ def test_make_ui_reports_nothing_to_the_makers_of_mlflow(tmp_path):
     stand_in.chmod(0o755)
 
     def output(**variables):
-        command, env = make_ui(tmp_path, tmp_path / "bin", 5001), without_tracking() | variables
+        command, env = make_ui(tmp_path, "bin", 5001), without_tracking() | variables
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
 
     address, switch, *words = output()
