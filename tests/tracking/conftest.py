@@ -115,7 +115,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def _listening(command, port, log, **options):
+def _listening(command, port, log, end=signal.SIGINT, **options):
     """Run a command in a process group of its own, from when it answers at a port of this machine; its process."""
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, **options)
@@ -129,7 +129,7 @@ def _listening(command, port, log, **options):
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+            os.killpg(process.pid, end)  # as Ctrl-C does
         process.wait(60)
 
 
@@ -147,7 +147,9 @@ def browser(tmp_path):
         pytest.skip(f"no chromedriver or no {CHROMIUM}; apt-get install chromium chromium-driver")
     port = _free_port()
     log = tmp_path / "chromedriver.log"
-    with tempfile.TemporaryDirectory() as profile, _listening([driver, f"--port={port}"], port, log):
+    # Started from a script in the background, it would not hear of Ctrl-C.
+    listening = _listening([driver, f"--port={port}"], port, log, end=signal.SIGTERM)
+    with tempfile.TemporaryDirectory() as profile, listening:
         found = Browser(f"http://127.0.0.1:{port}", profile)
         try:
             yield found
