@@ -7,14 +7,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 Processes = Annotated[int, typer.Option(help="Processes that share each batch, a GPU each where there are any.", min=1)]
-_POLL_S = 0.1
 
 
 def share_among(processes: int) -> None:
@@ -67,13 +65,11 @@ def _run(command: Sequence[str], processes: int) -> int:
 
 
 def _first_failed(running: Sequence["subprocess.Popen[bytes]"]) -> int | None:
-    """Wait until one of several processes fails; None if all end well."""
-    while True:
-        statuses = [process.poll() for process in running]
-        failed = next((number for number, status in enumerate(statuses) if status), None)
-        if failed is not None or None not in statuses:
-            return failed
-        time.sleep(_POLL_S)
+    """Wait for several processes; the number of the first one that failed, None if all ended well.
+
+    In their order: whichever fails first, the others fail of it, and process 0 says why most clearly.
+    """
+    return next((number for number, process in enumerate(running) if process.wait()), None)
 
 
 def _free_port() -> int:
