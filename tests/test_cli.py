@@ -146,21 +146,17 @@ def test_a_networks_own_head_is_scored_and_one_for_other_classes_refused(made):
 
 
 @pytest.mark.parametrize(
-    ("command", "preset", "message"),
+    ("preset", "message"),
     [
-        (["segment", "visible"], "roadscene-small", "expected a dataset roadscene with label classes"),
-        (
-            ["segment", "visible"],
-            "smoke-rounds",
-            "whose classes params.yaml tells (scenes-smoke), found the folder data",
-        ),
+        ("roadscene-small", "expected a dataset roadscene with label classes"),
+        ("smoke-rounds", "whose classes params.yaml tells (scenes-smoke), found the folder data"),
     ],
 )
-def test_without_known_labels_nothing_is_segmented(made, tmp_path, command, preset, message):
+def test_without_known_labels_nothing_is_segmented(made, tmp_path, preset, message):
     (tmp_path / "params.yaml").write_text(f"preset: {preset}\n")
     (tmp_path / "workflow").symlink_to(ROOT / "workflow")
     words = ["--manifest", str(made[0] / "data/manifest.csv"), "--out", "none"]
-    code, _, error = finish(*command, *words, cwd=tmp_path)
+    code, _, error = finish("segment", "visible", *words, cwd=tmp_path)
     assert (code, error.count("\n")) == (1, 1), error
     assert message in error
 

@@ -159,7 +159,11 @@ def test_samples_know_the_mean_colour_before_the_first_crop(tmp_path, labelled):
 
 @pytest.mark.parametrize(
     ("source", "classes", "fit"),
-    [("infrared", CLASSES, (64, 48)), ("visible", ("a", "b", "c"), (64, 48))] + [("visible", CLASSES, (32, 24))],
+    [
+        ("infrared", CLASSES, (64, 48)),
+        ("visible", ("a", "b", "c"), (64, 48)),
+        ("visible", CLASSES, (32, 24)),
+    ],
 )
 def test_another_training_does_not_go_on_from_the_state_of_one_that_was_stopped(
     tmp_path, labelled, source, classes, fit

@@ -18,14 +18,21 @@ LOCAL = {"all", "params", "download"}
 
 
 def read(profile):
-    """A profile's settings as Snakemake reads them."""
-    with (ROOT / "profiles" / profile / "config.yaml").open() as file:
+    """A profile's settings as Snakemake reads them, in the current folder."""
+    with Path("profiles", profile, "config.yaml").open() as file:
         return ProfileConfigFileParser().parse(file)
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch):
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def own_profiles(tmp_path, monkeypatch):
+    """A copy of the profiles that a test may edit, in the current folder."""
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_table_has_every_rule_that_becomes_a_job_and_knows_which_need_a_gpu():
@@ -39,26 +46,22 @@ def test_the_table_has_every_rule_that_becomes_a_job_and_knows_which_need_a_gpu(
     }
 
 
+@pytest.mark.usefixtures("own_profiles")
 @pytest.mark.parametrize("profile", ["slurm", "generic"])
-def test_one_switch_takes_the_gpus_away(profile, tmp_path, monkeypatch):
+def test_one_switch_takes_the_gpus_away(profile):
     assert {"train:gpu=1", "evaluate:gpu=0", "train:mem_mb=16000 * attempt"} <= set(read(profile)["set-resources"])
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    monkeypatch.chdir(tmp_path)
     file = Path("profiles", profile, "config.yaml")
     file.write_text(file.read_text().replace("gpu_nodes: true", "gpu_nodes: false", 1))
-    with file.open() as edited:
-        resources = ProfileConfigFileParser().parse(edited)["set-resources"]
+    resources = read(profile)["set-resources"]
     assert not [entry for entry in resources if entry.endswith((":gpu=1", "slurm_partition=gpu"))]
 
 
+@pytest.mark.usefixtures("own_profiles")
 @pytest.mark.parametrize("profile", ["slurm", "generic"])
-def test_a_training_can_take_several_devices_of_a_node(profile, tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    monkeypatch.chdir(tmp_path)
+def test_a_training_can_take_several_devices_of_a_node(profile):
     table = Path("profiles/rules.yaml")
     table.write_text(re.sub(r"(train: +\{)gpu: 1,", r"\1gpu: 4, processes: 4,", table.read_text()))
-    with Path("profiles", profile, "config.yaml").open() as file:
-        resources = set(ProfileConfigFileParser().parse(file)["set-resources"])
+    resources = set(read(profile)["set-resources"])
     assert {"train:gpu=4", "train:processes=4", "train:mem_mb=16000 * attempt", "meta:processes=1"} <= resources
 
 

@@ -28,7 +28,10 @@ methods: {cddfuse: {reconstruction: {epochs: 12}, fusion: {epochs: 12}}}
 
 @pytest.fixture
 def cluster(tmp_path_factory):
-    """What the environment of a user of the cluster has beside ours."""
+    """What the environment of a user of the cluster has beside ours; nothing is installed or started in vain."""
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -r profiles/slurm/requirements.lock")
+    if " " in sys.executable:
+        pytest.skip(f"Snakemake does not quote {sys.executable} in scripts for schedulers")
     command = [sys.executable, CLUSTER, tmp_path_factory.mktemp("slurm") / "cluster"]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         exported = re.fullmatch(r"export SLURM_CONF=(\S+) PATH=(\S+):\$PATH\n", process.stdout.readline())
@@ -44,9 +47,6 @@ def cluster(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_job_and_a_node_gives_the_same_weights(new_project, cluster, tmp_path_factory):
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -r profiles/slurm/requirements.lock")
-    if " " in sys.executable:
-        pytest.skip(f"Snakemake does not quote {sys.executable} in scripts for schedulers")
     preset = os.environ.get("DECOFUSE_SLURM_PRESET")
     (new_project.root / "params.yaml").write_text(f"preset: {preset}\n" if preset else SHORT)
     method = "ssdfusion" if preset else "cddfuse"
